@@ -43,7 +43,7 @@ def _create_app() -> Flask:
     except RuntimeError as error:  # the system allows no further thread
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
-    atexit.register(gateway.usage.flush, database)
+    atexit.register(gateway.usage.flush_finally, database)
     atexit.register(gateway.observers.flush, OBSERVER_FLUSH_SECONDS)
     return app
 

@@ -38,6 +38,15 @@ RESPONSES_PER_SWEEP = 200
 
 _COLUMNS = "id, response_id, status, response, has_events, ended_at"
 
+_LEASE_PREFIX = "background:"
+
+_END = f"""
+SELECT ended_at, l.id FROM background_responses b
+LEFT JOIN {turn_leases.TABLE} l ON l.id = '{_LEASE_PREFIX}' || b.response_id AND {{alive}}
+WHERE b.id = ?
+"""
+"""When a response ended, and its lease."""
+
 
 class ResponseCancelled(GatewayError):
     """A response must not be stored, because it was cancelled or deleted while it was created."""
@@ -66,7 +75,7 @@ class BackgroundResponse:
 
 def lease_id(response_id: str) -> str:
     """Return the id of the lease of a background response."""
-    return f"background:{response_id}"
+    return f"{_LEASE_PREFIX}{response_id}"
 
 
 def create(database: peewee.Database, api_key_id: str, response: Mapping[str, Any], *, has_events: bool) -> int:
@@ -119,9 +128,13 @@ def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> 
     """End a response whose worker has died."""
     error = {"code": "server_error", "message": "The server that created this response has stopped."}
     end(database, abandoned.response_id, FAILED, {**abandoned.response, "status": FAILED, "error": error})
-    sql = f"SELECT {_COLUMNS} FROM background_responses WHERE id = ?"
-    rows = select(database, sql, abandoned.row)
-    return _from_row(rows[0]) if rows else abandoned
+    return _get(database, abandoned.row) or abandoned
+
+
+def _get(database: peewee.Database, row: int) -> BackgroundResponse | None:
+    """Return the response with a row id; None if it has been deleted."""
+    rows = select(database, f"SELECT {_COLUMNS} FROM background_responses WHERE id = ?", row)
+    return _from_row(rows[0]) if rows else None
 
 
 def cancel(database: peewee.Database, response: BackgroundResponse) -> None:
@@ -189,8 +202,12 @@ def store_events(database: peewee.Database, batches: Iterable[tuple[int, int, by
 
 
 def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:
-    """Return the row ids of the responses that must be stopped, because they were cancelled or deleted."""
-    sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status <> '{CANCELLED}'"
+    """Return the row ids of the responses that must be stopped.
+
+    They were cancelled or deleted, or a reader has taken this process for dead.
+    """
+    ended = f"('{CANCELLED}', '{FAILED}')"
+    sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status NOT IN {ended}"
     return set(rows) - {row for (row,) in select(database, sql, *rows)}
 
 
@@ -207,11 +224,11 @@ class EventPage:
 
 
 def read_events(database: peewee.Database, row: int, after: int) -> EventPage:
-    """Return the next events of a response.
+    """Return the next events of a response. If its worker has died, it ends, and the next call returns the end.
 
     :param after: the sequence number of the last event that the reader has seen.
     """
-    ends = select(database, "SELECT ended_at FROM background_responses WHERE id = ?", row)  # before the events
+    ends = select(database, _END.format(alive=turn_leases.alive(database)), row)  # before the events
     sql = (
         "SELECT id, last_number, payload FROM background_events WHERE background_id = ? AND last_number > ? "
         f"ORDER BY last_number LIMIT {BATCHES_PER_PAGE}"
@@ -223,6 +240,8 @@ def read_events(database: peewee.Database, row: int, after: int) -> EventPage:
         texts[0] = b"".join(event for event in sse.split(texts[0]) if number_of(event) > after)
     last_number = batches[-1][1] if batches else after
     has_ended = not ends or ends[0][0] is not None
+    if ends == [(None, None)] and (abandoned := _get(database, row)) and abandoned.ended_at is None:
+        _end_abandoned(database, abandoned)
     return EventPage(b"".join(texts), last_number, has_ended and len(batches) < BATCHES_PER_PAGE)
 
 

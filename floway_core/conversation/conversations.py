@@ -114,16 +114,20 @@ class ConversationLock:
         self._leases = leases
         self._conversation = conversation
         self._response_id = response_id
-        with transaction(database):
-            lock_row(database, "api_keys", api_key_id)
-            lock_idle(database, conversation)
-            turn_leases.insert(database, api_key_id, response_id)
-            sql = "UPDATE responses_conversations SET locked_by = ? WHERE id = ?"
-            execute(database, sql, response_id, conversation.conversation)
+        try:
+            with transaction(database):
+                lock_row(database, "api_keys", api_key_id)
+                lock_idle(database, conversation)
+                turn_leases.insert(database, api_key_id, response_id)
+                sql = "UPDATE responses_conversations SET locked_by = ? WHERE id = ?"
+                execute(database, sql, response_id, conversation.conversation)
+        except DATABASE_ERRORS:
+            leases.delete_later(response_id)  # the lock may be stored nevertheless
+            raise
         leases.acquire(response_id)
 
     def release(self) -> None:
-        """Unlock the conversation, unless the commit has done so. Never raises: a lock that is not renewed expires."""
+        """Unlock the conversation, unless the commit has done so. Never raises: a lock without its lease is void."""
         self._leases.release(self._response_id)
         try:
             sql = "SELECT 1 FROM responses_conversations WHERE id = ? AND locked_by = ?"
@@ -131,7 +135,8 @@ class ConversationLock:
                 with transaction(self._database):
                     unlock(self._database, self._conversation, self._response_id)
         except DATABASE_ERRORS as error:
-            log.warning("Conversation %s stays locked for a minute: %s", self._conversation.id, error)
+            self._leases.delete_later(self._response_id)
+            log.warning("Conversation %s is locked until the database works again: %s", self._conversation.id, error)
 
 
 def unlock(database: peewee.Database, conversation: Conversation, response_id: str) -> None:

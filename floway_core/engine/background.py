@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from floway_core.contexts import ApiKey, ClientRequest
@@ -65,6 +66,8 @@ class _Run:
     """Events that are not stored yet."""
     has_begun: bool = False
     """Whether the status ``in_progress`` has been stored."""
+    end_again: Callable[[], None] | None = None
+    """Tries again to store the end, which has failed; None as long as it has not."""
     flush_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while events are stored, so that batches keep their order."""
 
@@ -183,17 +186,24 @@ class BackgroundRuns:
         finish()
 
     def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
-        """Store the last events and the end. If that fails, the lease expires; the next reader ends the response."""
+        """Store the last events and the end. If the database fails, the thread tries again until it works.
+
+        If the process ends before, the lease expires, and the next reader ends the response.
+        """
         response_id = run.initial["id"]
-        self._gateway.turn_leases.release(background.lease_id(response_id))
         try:
             self._flush([run])
             background.end(self._database, response_id, FAILED, {**response, "status": FAILED})
         except DATABASE_ERRORS as error:
-            log.error("The end of background response %s could not be stored: %s", response_id, error)
-        finally:
-            with self._changed:  # not earlier: a worker that stops exits when nothing runs
-                del self._runs[response_id]
+            if run.end_again is None:
+                log.error("The end of background response %s is not stored yet: %s", response_id, error)
+                run.end_again = partial(self._end, run, response, on_end)
+            return
+        except Exception:  # it would fail again; the next reader ends the response
+            log.exception("The end of background response %s cannot be stored", response_id)
+        self._gateway.turn_leases.release(background.lease_id(response_id))
+        with self._changed:  # not earlier: a worker that stops exits when nothing runs
+            del self._runs[response_id]
         run.signal.close()
         self._wake()
         on_end()
@@ -248,23 +258,33 @@ class BackgroundRuns:
             self._changed.notify()
 
     def _loop(self) -> None:
+        is_waiting = False
         while True:
             with self._changed:
                 self._changed.wait(TICK_SECONDS if self._runs or self._readers else None)
                 runs, readers = list(self._runs.values()), list(self._readers)
             try:
                 if runs:
-                    self._flush(runs)
-                    stopped_rows = background.find_stopped(self._database, [run.row for run in runs])
-                    for run in runs:
-                        if run.row in stopped_rows:
-                            run.signal.set()
+                    self._take_round(runs)
                 for stream in readers:
                     stream.fetch(self._database)
+                is_waiting = False
             except DATABASE_ERRORS as error:
-                log.warning("Background responses wait for the database: %s", error)
+                if not is_waiting:
+                    log.warning("Background responses wait for the database: %s", error)
+                is_waiting = True
             except Exception:  # all background responses of the process depend on this thread
                 log.exception("A round of the background thread failed")
+
+    def _take_round(self, runs: list[_Run]) -> None:
+        """Store what is new, and stop the responses that were cancelled."""
+        self._flush(runs)
+        stopped_rows = background.find_stopped(self._database, [run.row for run in runs])
+        for run in runs:
+            if run.end_again:
+                run.end_again()
+            elif run.row in stopped_rows:
+                run.signal.set()
 
     def _flush(self, runs: list[_Run]) -> None:
         """Store the recorded events of the runs, in one transaction."""

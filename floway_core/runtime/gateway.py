@@ -288,7 +288,7 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         providers,
         dialects,
         Leases(services.database),
-        Leases(services.database, table=turn_leases.TABLE),
+        Leases(services.database, renew=turn_leases.renew, delete=turn_leases.delete_all),
         HistoryCache(services.settings.history_cache_bytes),
         HistoryCache(services.settings.websocket_history_bytes),
         MemoryBudget(services.settings.body_memory_bytes),

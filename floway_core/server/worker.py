@@ -249,7 +249,7 @@ class Worker(ConnectionLoop):
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
         self._background = self.wsgi.extensions["floway_background"]
-        self._store_usage = partial(gateway.usage.flush, gateway.services.database)
+        self._store_usage = partial(gateway.usage.flush_finally, gateway.services.database)
         self._flush_observers = gateway.observers.flush
         self.settings = settings = gateway.settings
         self._underscored = gateway.providers.underscore_headers

@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -75,6 +76,16 @@ def limited_time(database: peewee.Database, seconds: float) -> AbstractContextMa
     :param seconds: ``math.inf`` lifts all limits, also the usual ones.
     """
     return database.limited_time(seconds) if isinstance(database, PostgresqlPool) else contextlib.nullcontext()
+
+
+def has_just_failed(database: peewee.Database, seconds: float) -> bool:
+    """Return whether PostgreSQL may have failed less than so many seconds ago, as far as this process knows.
+
+    A query that waits for a silent server until it answers again tells nothing, so that its time does not count.
+    """
+    if not isinstance(database, PostgresqlPool):
+        return False
+    return time.monotonic() - database.failed_at < seconds + database.time_limit
 
 
 def close_connections(database: peewee.Database) -> None:

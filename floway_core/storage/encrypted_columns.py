@@ -40,11 +40,13 @@ def read_checks(database: peewee.Database) -> list[str]:
 
 def is_current(database: peewee.Database, box: SecretBox) -> bool:
     """Whether ``box`` has the newest secret key of the database. A new database adopts the key of ``box``."""
-    if not read_checks(database):
+    checks = read_checks(database)
+    if not checks:
         with database.connection_context(), exclusive(database):
             if not read_checks(database):
                 _add_check(database, box)
-    return box.can_decrypt(read_checks(database)[-1])
+            checks = read_checks(database)  # here: another new host may delete them, as ``forget_keys``
+    return box.can_decrypt(checks[-1])
 
 
 def describe_mismatch(database: peewee.Database, box: SecretBox) -> str | None:

@@ -8,8 +8,10 @@ A clock that jumps does not lock a key out: a stored time that is further away t
 """
 
 import math
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import peewee
 
@@ -85,17 +87,35 @@ def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
     return _headers(limits, use)
 
 
-def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:
-    """Extend leases by ``LEASE_SECONDS`` from now.
+def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES, until: str = "") -> None:
+    """Extend leases.
 
     :param ids: of the leases in ``table``, such as ids of running requests.
+    :param until: their new end in SQL; by default ``LEASE_SECONDS`` from now.
     """
-    until = int(time.time()) + LEASE_SECONDS
-    named = placeholders(ids)
-    if database.for_update:  # a locked lease is being deleted, or is renewed next time
-        named = f"SELECT id FROM {table} WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
+    until = until or str(int(time.time()) + LEASE_SECONDS)
     with transaction(database):
-        execute(database, f"UPDATE {table} SET expires_at = ? WHERE id IN ({named})", until, *ids)
+        execute(
+            database, f"UPDATE {table} SET expires_at = {until} WHERE id IN ({_unlocked(database, ids, table)})", *ids
+        )
+
+
+def delete_leases(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:
+    """Delete leases, as far as they exist.
+
+    :param ids: as in ``renew``.
+    """
+    with transaction(database):
+        execute(database, f"DELETE FROM {table} WHERE id IN ({_unlocked(database, ids, table)})", *ids)
+
+
+def _unlocked(database: peewee.Database, ids: list[str], table: str) -> str:
+    """Return the list for ``id IN (...)`` with a parameter for each lease.
+
+    A locked lease is being deleted with its key, or is renewed next time.
+    """
+    named = placeholders(ids)
+    return f"SELECT id FROM {table} WHERE id IN ({named}) FOR UPDATE SKIP LOCKED" if database.for_update else named
 
 
 def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int, charge: Charge = FREE) -> None:
@@ -110,13 +130,45 @@ def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int
     with transaction(database):
         lock_row(database, "api_keys", key.id)
         if counts_tokens:
-            today = _now() // DAY
-            changes = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"
-            update = f"UPDATE api_key_uses SET {changes} WHERE api_key_id = ?"
-            execute(database, update, today, tokens, tokens, today, key.id)
+            _count_tokens(database, key.id, tokens)
         if has_lease:
             execute(database, "DELETE FROM api_key_leases WHERE id = ?", request_id)
         budgets.store(database, sums)
+
+
+def _count_tokens(database: peewee.Database, key_id: str, tokens: int) -> None:
+    today = _now() // DAY
+    changes = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"
+    update = f"UPDATE api_key_uses SET {changes} WHERE api_key_id = ?"
+    execute(database, update, today, tokens, tokens, today, key_id)
+
+
+@dataclass
+class TokenBuffer:
+    """Tokens that could not be counted when requests ended, because the database failed. One per process."""
+
+    _tokens: dict[str, int] = field(default_factory=dict)
+    """By id of the key."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, tokens: Mapping[str, int]) -> None:
+        """Keep ``tokens`` until the next ``drain``. Its caller stores them."""
+        with self._lock:
+            for key_id, count in tokens.items():
+                self._tokens[key_id] = self._tokens.get(key_id, 0) + count
+
+    def drain(self) -> dict[str, int]:
+        """Remove and return everything."""
+        with self._lock:
+            tokens, self._tokens = self._tokens, {}
+            return tokens
+
+
+def store_tokens(database: peewee.Database, tokens: Mapping[str, int]) -> None:
+    """Count tokens within the open transaction. They count on the day on which they are stored."""
+    for key_id, count in sorted(tokens.items()):  # sorted: two that lock rows must not deadlock
+        lock_row(database, "api_keys", key_id)
+        _count_tokens(database, key_id, count)
 
 
 def _lock_consumption(database: peewee.Database, key: ApiKey, request_id: str) -> _Consumption:

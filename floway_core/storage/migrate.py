@@ -197,6 +197,7 @@ def exclusive(database: peewee.Database) -> Iterator[None]:
     else:
         # Others may hold the lock for long, and a migration may take longer than a request.
         with limited_time(database, math.inf), database.atomic():
-            database.execute_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+                database.execute_sql(f"SET LOCAL {name} = 0")
             database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
             yield

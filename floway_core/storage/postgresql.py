@@ -19,6 +19,11 @@ MAX_MARGIN_SECONDS = 1.0
 """How much longer Floway waits than the server. After the server's own error, the connection is still usable."""
 
 
+IDLE_TRANSACTION_TIMEOUTS = 3
+"""Time for which a transaction may be idle, while a plugin or a busy worker prepares its next statement, in units of
+the time limit."""
+
+
 class PostgresqlPool(PooledPostgresqlDatabase):
     """A pool whose connections are opened outside of its lock, and whose statements end in time.
 
@@ -28,6 +33,9 @@ class PostgresqlPool(PooledPostgresqlDatabase):
 
     time_limit = math.inf
     """Seconds for a connection, for a statement, and for a lock. Set it before the first connection."""
+
+    failed_at = -math.inf
+    """When the server last failed to connect or to answer, in monotonic seconds."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._thread = threading.local()
@@ -74,6 +82,32 @@ class PostgresqlPool(PooledPostgresqlDatabase):
                     raise
                 with self._pool_available:
                     self._pool_available.wait(min(left, 1.0))
+            except peewee.OperationalError:
+                self.failed_at = time.monotonic()
+                if not self._wait_for_return(deadline):
+                    raise
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """As peewee's method. Errors do not quote the row that violates a constraint: it contains conversations."""
+        try:
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+        except peewee.IntegrityError as error:
+            diagnosis = error.orig.diag  # type: ignore[attr-defined]
+            raise peewee.IntegrityError(diagnosis.message_primary) from None
+
+    def _wait_for_return(self, deadline: float) -> bool:
+        """Wait until another thread returns a connection, because the server allows no further ones.
+
+        :param deadline: in monotonic time.
+        :returns: false if that does not happen in time, or if none is in use, such as when the server is gone.
+        """
+        with self._pool_available:
+            while not self._connections:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._in_use:
+                    return False
+                self._pool_available.wait(min(left, 1.0))
+        return True
 
     def _connect(self) -> Any:
         with self._pool_lock:
@@ -102,10 +136,24 @@ class PostgresqlPool(PooledPostgresqlDatabase):
         self._use_deadlines()
         connection = peewee.PostgresqlDatabase._connect(self)  # type: ignore[attr-defined]
         if self.time_limit < math.inf:
-            milliseconds = int(self.time_limit * 1000)
             with connection.cursor() as cursor:
-                cursor.execute(f"SET statement_timeout = {milliseconds}; SET lock_timeout = {milliseconds}")
+                cursor.execute("; ".join(f"SET {name} = {value}" for name, value in self._session_settings().items()))
         return connection
+
+    def _session_settings(self) -> dict[str, int]:
+        """Return settings with which the server waits neither for long nor for a host that is gone.
+
+        The locks of a transaction whose host is frozen or without power would block others for hours.
+        """
+        milliseconds = int(self.time_limit * 1000)
+        return {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUTS * milliseconds,
+            "tcp_keepalives_idle": 60,  # seconds
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+        }
 
     def _use_deadlines(self) -> None:
         """Make the driver call ``_wait`` whenever it waits for the server.
@@ -122,6 +170,9 @@ class PostgresqlPool(PooledPostgresqlDatabase):
         class Connection(extensions.connection):
             def seconds_left(self) -> float:
                 return pool.seconds_left(pool.time_limit + min(MAX_MARGIN_SECONDS, pool.time_limit / 4))
+
+            def note_silence(self) -> None:
+                pool.failed_at = time.monotonic()
 
         self.connect_params.setdefault("connection_factory", Connection)
 
@@ -141,11 +192,14 @@ def _wait(connection: Any) -> None:
     """
     from psycopg2 import OperationalError, extensions
 
-    seconds = connection.seconds_left() if hasattr(connection, "seconds_left") else math.inf
+    is_limited = hasattr(connection, "seconds_left")
+    seconds = connection.seconds_left() if is_limited else math.inf
     deadline = time.monotonic() + seconds
     while (state := connection.poll()) != extensions.POLL_OK:
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
         left = deadline - time.monotonic()
         if not poll.poll(None if left == math.inf else max(0, left * 1000)):
+            if is_limited:
+                connection.note_silence()
             raise OperationalError("the database server did not answer in time")

@@ -18,10 +18,11 @@ from typing import Any
 import peewee
 
 from floway_core.protocol.usage import Tokens
-from floway_core.storage import budgets, last_use
+from floway_core.storage import budgets, last_use, limits
 from floway_core.storage.budgets import SpendingBuffer
 from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, storable_text, transaction
 from floway_core.storage.last_use import LastUseBuffer
+from floway_core.storage.limits import TokenBuffer
 from floway_core.storage.periodic import start_periodic
 
 log = logging.getLogger("floway.usage")
@@ -69,9 +70,13 @@ class UsageBuffer:
     """Stored together with the sums."""
     spending: SpendingBuffer = field(default_factory=SpendingBuffer)
     """Stored together with the sums."""
+    tokens: TokenBuffer = field(default_factory=TokenBuffer)
+    """Stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flushing: threading.Lock = field(default_factory=threading.Lock)
+    _is_waiting: bool = False
+    """Whether the last flush has failed."""
 
     def add(
         self, api_key: str, model: str, upstream: str, tokens: Tokens, cost_usd: float | None, failed: bool
@@ -100,21 +105,34 @@ class UsageBuffer:
         with self._flushing:  # the flush at exit waits for the thread, which may have drained the buffer
             with self._lock:
                 sums, self._sums = self._sums, {}
-            uses, spending = self.last_use.drain(), self.spending.drain()
-            if not sums and not uses and not spending:
+            uses, tokens, spending = self.last_use.drain(), self.tokens.drain(), self.spending.drain()
+            if not any((sums, uses, tokens, spending)):
                 return True
             try:
                 with transaction(database):
                     _store(database, sums)
                     last_use.store(database, uses)
+                    limits.store_tokens(database, tokens)
                     budgets.store(database, spending)
             except DATABASE_ERRORS as error:
                 self._merge(sums)
                 self.last_use.restore(uses)
+                self.tokens.add(tokens)
                 self.spending.add(spending)
-                log.debug("Usage is not stored yet: %s", error)
+                if not self._is_waiting:
+                    log.warning("Usage cannot be stored, and waits in memory: %s", error)
+                self._is_waiting = True
                 return False
+            if self._is_waiting:
+                log.warning("Usage is stored again")
+            self._is_waiting = False
             return True
+
+    def flush_finally(self, database: peewee.Database) -> None:
+        """As ``flush``, when the process ends. What cannot be stored is lost."""
+        if not self.flush(database):
+            count = sum(int(sums[0]) for sums in self._sums.values())
+            log.error("The usage of %d requests is lost, because the process ends and the database fails", count)
 
 
 def _store(database: peewee.Database, sums: dict[tuple[int, str, str, str], list[float]]) -> None:
@@ -144,16 +162,7 @@ def _storable(name: str) -> str:
 
 def start_flushing(buffer: UsageBuffer, database: peewee.Database) -> None:
     """Flush ``buffer`` regularly, in a thread that ends with the process."""
-    was_stored = True
-
-    def flush() -> None:
-        nonlocal was_stored
-        is_stored = buffer.flush(database)
-        if is_stored != was_stored:
-            log.warning("Usage %s", "is stored again" if is_stored else "cannot be stored, and waits in memory")
-        was_stored = is_stored
-
-    start_periodic("usage", flush, FLUSH_INTERVAL_SECONDS)
+    start_periodic("usage", lambda: buffer.flush(database), FLUSH_INTERVAL_SECONDS)
 
 
 # ------------------------------------------------------------------------------------------------------------ reading

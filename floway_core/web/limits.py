@@ -46,14 +46,22 @@ class AdmittedRequest:
         self._ended = True
 
     def end_finally(self, entry: RequestLogEntry) -> None:
-        """As ``end``, when the request is closed. If the database fails, what is to be charged waits in memory."""
+        """As ``end``, when the request is closed. If the database fails, all this waits in memory."""
         try:
             self.end(entry.tokens, entry.trace)
-        except DATABASE_ERRORS:
+        except DATABASE_ERRORS as error:
+            log.warning("Request %s is counted when the database works again: %s", self.request_id, error)
             self._ended = True
-            if charge := self._charge(entry.trace):
-                self._gateway.usage.spending.add(charge.sums(self._key.budgets))
-            raise
+            self._end_later(entry.tokens, self._charge(entry.trace))
+
+    def _end_later(self, tokens: Tokens, charge: Charge) -> None:
+        gateway, key = self._gateway, self._key
+        if key.limits.concurrent_requests:
+            gateway.leases.delete_later(self.request_id)
+        if key.limits.tokens_per_day:
+            gateway.usage.tokens.add({key.id: tokens.input + tokens.output})
+        if charge:
+            gateway.usage.spending.add(charge.sums(key.budgets))
 
     def _charge(self, trace: RequestTrace) -> Charge:
         return charge_of(self._gateway.prices, trace) if self._key.budgets else FREE
@@ -87,6 +95,10 @@ def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequ
             headers |= limits.admit(gateway.services.database, key, entry.id)
         except peewee.IntegrityError:  # the key was deleted between two queries
             raise unknown_key() from None
+        except DATABASE_ERRORS:
+            if key.limits.concurrent_requests:  # the lease may be stored nevertheless
+                gateway.leases.delete_later(entry.id)
+            raise
     if key.limits.concurrent_requests:
         gateway.leases.acquire(entry.id)
     admission = AdmittedRequest(gateway, key, entry.id)

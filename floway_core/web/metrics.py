@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from floway_core.engine.routing import Candidate
 from floway_core.errors import StartupError
 from floway_core.settings import METRICS_FOLDER, METRICS_OPEN
+from floway_core.storage.db import DATABASE_ERRORS, limited_time
 from floway_core.web import current_gateway
 from floway_core.web.auth import authenticate_admin
 from floway_core.web.metrics_file import reserve_files
@@ -22,6 +23,10 @@ from floway_core.web.request_log import RequestLogEntry
 blueprint = Blueprint("metrics", __name__)
 
 log = logging.getLogger("floway.metrics")
+
+DATABASE_SECONDS = 2.0
+"""How long a scrape waits for PostgreSQL, all in all. Prometheus gives up after 10 seconds, and would have no metrics
+just when the database fails."""
 
 NONE = "none"
 """The label of a request without a route, a model or an upstream."""
@@ -37,7 +42,9 @@ def metrics() -> Response:
     if gateway.settings.metrics != METRICS_OPEN:
         authenticate_admin(gateway, request)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(current_app.extensions["floway_metrics"].registry), content_type=content_type)
+    with limited_time(gateway.services.database, DATABASE_SECONDS):
+        content = encode(current_app.extensions["floway_metrics"].registry)
+    return Response(content, content_type=content_type)
 
 
 # ---------------------------------------------------------------------------------------------------------- registry
@@ -89,7 +96,7 @@ def _has_content(file: os.DirEntry[str]) -> bool:
 
 
 class _IsolatedCollector(Collector):
-    """A plugin's collector, whose failure does not affect other metrics."""
+    """A collector of a plugin or of the database, whose failure does not affect other metrics."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
@@ -97,6 +104,9 @@ class _IsolatedCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             return list(self._collector.collect())
+        except DATABASE_ERRORS as error:
+            log.warning("The metrics of %s are missing: %s", type(self._collector).__name__, error)
+            return []
         except Exception:  # a plugin may raise anything
             log.exception("Collecting the metrics of %s failed", type(self._collector).__name__)
             return []

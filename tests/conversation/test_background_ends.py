@@ -104,6 +104,34 @@ def test_a_server_that_is_killed(restarts, fake_upstream):
     assert last["type"] == "response.failed" and last["response"] == told
 
 
+def test_a_client_that_only_follows_learns_that_the_server_was_killed(restarts, fake_upstream):
+    acting, client = restarts(workers="1")
+    fake_upstream.script(HELD)
+    begun = create(client, fake_upstream, background=True, stream=True).read_until(b"response.created")
+    response_id = events.parse(begun[: begun.rfind(b"\n\n") + 2])[0]["response"]["id"]
+    acting.gateway.kill()
+    acting, client = restarts()
+    followed = client.caller.send("GET", f"/v1/responses/{response_id}?stream=true")
+    followed.read_until(b"response.created")
+    execute(acting.database, "UPDATE turn_leases SET expires_at = 1 WHERE id = ?", background.lease_id(response_id))
+    last = followed.events()[-1]
+    assert last["type"] == "response.failed" and "stopped" in last["response"]["error"]["message"]
+    assert read(client, response_id) == last["response"]
+
+
+def test_a_worker_that_was_taken_for_dead_gives_up_its_responses(restarts, fake_upstream):
+    """Nobody could read what it creates."""
+    acting, client = restarts()
+    fake_upstream.script(HELD)
+    response_id = create(client, fake_upstream, background=True).json()["id"]
+    assert fake_upstream.wait_for_request().held.wait(60)
+    execute(acting.database, "UPDATE turn_leases SET expires_at = 1 WHERE id = ?", background.lease_id(response_id))
+    assert read(client, response_id)["status"] == "failed"
+    assert fake_upstream.requests[0].peer_gone.wait(60)
+    acting.gateway.wait_for_log("BACKGROUND ")
+    assert "stopped" in read(client, response_id)["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_response_whose_client_hangs_up_is_finished_if_so_set(restarts, fake_upstream, stream):
     acting, client = restarts(abandoned_responses="finish")

@@ -1,13 +1,17 @@
 """The wall clock jumps: what is waited for, what follows what and what is kept does not depend on it."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 
-from floway_core.testing import Reply, RunningGateway, Step, message_stream, write_plugin
+from floway_core.storage.db import connect
+from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream, write_plugin
 from floway_core.testing.events import DONE
 
+from ..conversation.direct_store import execute
 from ..support.stored_upstreams import add_upstreams
+from .raw_client import wait_for
 
 DAY = 86_400
 
@@ -110,3 +114,36 @@ def test_what_was_made_in_the_future_can_be_used_now(ask, jumping, fake_upstream
     assert ask.get(f"/v1/responses/{last}").status == 200
     key = jumping.gateway.run("keys", "create", "another").stdout.strip()
     assert ask.get("/v1/models", authorization=f"Bearer {key}").status == 200
+
+
+@pytest.mark.parametrize("seconds", [-90, 90])
+def test_hosts_whose_clocks_differ_do_not_take_each_other_for_dead(
+    plugin_folder, tmp_path, new_postgresql, fake_upstream, seconds
+):
+    url, hosts = new_postgresql(), []
+    database = connect(url)
+    write_plugin(tmp_path, "jumping", JUMPING)
+    with contextlib.ExitStack() as stack:
+        for offset in (0, seconds):
+            (tmp_path / f"clock {offset}").write_text(str(offset))
+            environ = {"TEST_CLOCK": str(tmp_path / f"clock {offset}"), "TEST_JOURNAL": "/dev/null"}
+            folders = [tmp_path, plugin_folder]
+            hosts.append(
+                stack.enter_context(RunningGateway({"database_url": url}, plugin_folders=folders, environ=environ))
+            )
+            execute(database, "UPDATE api_keys SET name = id")  # the second host makes its own
+        database.close_all()
+        add_upstreams(hosts[0], first="wire")
+        here, there = (ApiClient(host.url, hosts[0].key, {"x-test-upstream": fake_upstream.url}) for host in hosts)
+        first, *others = message_stream()
+        fake_upstream.script(*[Reply([first, Step.HOLD, *others])] * 2)
+        conversation = here.post({}, "/v1/conversations").json()["id"]
+        response_id = here.create(background=True).json()["id"]
+        running = here.stream(conversation=conversation)
+        running.read_until(b"response.created")
+        fake_upstream.wait_for_request(2)
+        assert there.get(f"/v1/responses/{response_id}").json()["status"] in ("queued", "in_progress")
+        assert there.create(conversation=conversation).json()["error"]["code"] == "conversation_locked"
+        fake_upstream.release.set()
+        assert running.body.endswith(DONE)
+        wait_for(lambda: there.get(f"/v1/responses/{response_id}").json()["status"] == "completed")

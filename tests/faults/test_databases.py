@@ -8,12 +8,16 @@ import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
 
-from floway_core.testing import Reply, message_stream
+from floway_core.storage import keys
+from floway_core.storage.db import connect, select
+from floway_core.testing import ApiClient, Reply, Step, message_stream
 from floway_core.testing.events import parse
 
 from ..support import postgresql
+from .raw_client import wait_for
 
 TABLES = ("responses_snapshots", "responses_items", "responses_conversations")
 
@@ -188,3 +192,128 @@ def test_a_server_that_is_restarted(on, refused, own_postgresql):
     own_postgresql.start()  # with nobody asking in between
     for response_id in made:
         goes_on(ask, response_id)
+
+
+def test_a_server_that_allows_few_connections(start, call, fake_upstream, own_postgresql):
+    """Requests wait for the connections that there are."""
+    with contextlib.closing(psycopg2.connect(own_postgresql.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 8")
+        cursor.execute("CREATE DATABASE few OWNER few")
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    gateway = start(database_url=own_postgresql.url.replace("floway@/postgres", "few@/few"))
+    ask = call(gateway)
+    with ThreadPoolExecutor(64) as pool:
+        assert set(pool.map(lambda _: ask.create().status, range(256))) == {200}
+
+
+def test_the_log_quotes_no_row_that_the_server_refuses(start, call, refused, own_postgresql):
+    """As when an older version of Floway stores something while a newer one has migrated the database."""
+    gateway = start(database_url=own_postgresql.url)
+    with contextlib.closing(psycopg2.connect(own_postgresql.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("ALTER TABLE responses_conversations ADD COLUMN newer INTEGER NOT NULL")
+    answer = call(gateway).post({"metadata": {"topic": "nobody's business"}}, "/v1/conversations")
+    refused(answer, 503, "database_unavailable")
+    (line,) = gateway.wait_for_log("The database failed: IntegrityError: ")
+    assert '"newer"' in line and "business" not in gateway.log
+
+
+# ----------------------------------------------------------------------------------------- what ends while it is down
+@pytest.fixture
+def query(own_postgresql):
+    """Queries the server of the test."""
+    database = connect(own_postgresql.url)
+    yield lambda sql: select(database, sql)
+    database.close_all()
+
+
+@pytest.fixture
+def held(fake_upstream):
+    """The upstream begins its answers, and waits."""
+    first, *others = message_stream()
+
+    def script(count):
+        fake_upstream.script(*[Reply([first, Step.HOLD, *others])] * count)
+        return lambda: [fake_upstream.wait_for_request(number + 1).held.wait(60) for number in range(count)]
+
+    return script
+
+
+def limited_client(gateway, fake_upstream, url, **limits):
+    database = connect(url)
+    key = keys.create(database, "limited", limits)
+    database.close_all()
+    return ApiClient(gateway.url, key, {"x-test-upstream": fake_upstream.url})
+
+
+def test_what_ends_while_the_server_is_down_is_counted_when_it_is_back(
+    start, fake_upstream, held, own_postgresql, query
+):
+    """Otherwise a key would be at its limit, and a conversation locked, until the leases expire."""
+    gateway = start(database_url=own_postgresql.url)
+    limits = {"concurrent_requests": 1, "tokens_per_day": 1000}
+    ask = limited_client(gateway, fake_upstream, own_postgresql.url, **limits)
+    conversation = ask.post({}, "/v1/conversations").json()["id"]
+    begun = held(1)
+    stream = ask.stream(conversation=conversation)
+    begun()
+    assert [query(f"SELECT count(*) FROM {table}") for table in ("api_key_leases", "turn_leases")] == [[(1,)]] * 2
+    own_postgresql.stop()
+    fake_upstream.release.set()
+    assert parse(stream.body)[-1]["response"]["error"]["code"] == "storage_failed"
+    own_postgresql.start()
+    wait_for(lambda: query("SELECT count(*) FROM api_key_leases") == [(0,)])
+    wait_for(lambda: query("SELECT count(*) FROM turn_leases") == [(0,)])
+    wait_for(lambda: query("SELECT tokens FROM api_key_uses") == [(12,)])
+    fake_upstream.script(Reply(message_stream()))
+    assert ask.create(conversation=conversation).status == 200
+
+
+def test_the_end_of_a_background_response_waits_for_the_server(start, call, fake_upstream, held, own_postgresql, query):
+    gateway = start(database_url=own_postgresql.url)
+    ask = call(gateway)
+    begun = held(1)
+    response_id = ask.create(background=True).json()["id"]
+    begun()
+    own_postgresql.stop()
+    fake_upstream.release.set()
+    gateway.wait_for_log("is not stored yet")
+    own_postgresql.start()
+    wait_for(lambda: query("SELECT status FROM background_responses") == [("failed",)])
+    told = ask.get(f"/v1/responses/{response_id}").json()
+    assert told["error"]["code"] == "storage_failed"
+    assert query("SELECT count(*) FROM turn_leases") == [(0,)]
+
+
+def test_a_lease_that_expires_while_the_server_is_down_is_not_held_against_it(
+    start, call, fake_upstream, held, own_postgresql, query
+):
+    """Its worker could not renew it, and does so soon. The timeout is the time that a reader allows for it."""
+    ask = call(start(database_url=own_postgresql.url, database_timeout="60"))
+    begun = held(1)
+    response_id = ask.create(background=True).json()["id"]
+    begun()
+    own_postgresql.stop()
+    assert ask.get(f"/v1/responses/{response_id}").status == 503
+    own_postgresql.start()
+    query("UPDATE turn_leases SET expires_at = EXTRACT(EPOCH FROM now()) - 30 RETURNING 1")
+    assert ask.get(f"/v1/responses/{response_id}").json()["status"] in ("queued", "in_progress")
+    fake_upstream.release.set()
+    wait_for(lambda: ask.get(f"/v1/responses/{response_id}").json()["status"] == "completed")
+
+
+def test_the_log_tells_which_usage_is_lost(start, call, fake_upstream, held, own_postgresql):
+    gateway = start(database_url=own_postgresql.url)
+    ask = call(gateway)
+    begun = held(1)
+    stream = ask.stream(store=False)
+    begun()
+    own_postgresql.stop()
+    fake_upstream.release.set()
+    assert parse(stream.body)[-1]["type"] == "response.completed"
+    (line,) = gateway.wait_for_log("Usage cannot be stored, and waits in memory: ")
+    assert "connection" in line
+    assert gateway.stop() == 0
+    assert "The usage of 1 requests is lost" in gateway.log
+    own_postgresql.start()

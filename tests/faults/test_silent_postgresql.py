@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg2
 import pytest
 
-from floway_core.testing import Reply, message_stream
+from floway_core.testing import ApiClient, Reply, RunningGateway, message_stream, write_plugin
 
 from ..support import postgresql
+from ..support.stored_upstreams import add_upstreams
 from ..support.tcp_proxy import TcpProxy
 from .raw_client import wait_for
 
@@ -118,3 +119,48 @@ def test_a_network_that_swallows_packets(begun, refused, server):
         is_answered(ask, refused, first)
         proxy.forward()
         works_again(ask, first)
+
+
+def test_metrics_are_told_before_prometheus_gives_up(start, call, server):
+    """Whatever the database timeout is: they say what the database does not."""
+    ask = call(start(database_url=server.url, database_timeout="60", metrics="open"))
+    assert ask.get("/metrics").status == 200
+    with frozen(server):
+        started = time.monotonic()
+        told = ask.get("/metrics")
+        assert told.status == 200 and b"floway_requests_total" in told.body
+        assert time.monotonic() - started < 10
+
+
+FREEZING = """
+
+@hookimpl
+def on_snapshot_commit(ctx):
+    if ctx.attempt.request.headers.get("x-test-freeze"):
+        os.killpg(0, 19)  # SIGSTOP, with an open transaction
+"""
+
+
+def test_a_host_that_is_frozen_while_it_stores_a_response(fake_upstream, server, tmp_path):
+    """It holds locks; another host goes on nevertheless, and what was not stored is stored by neither."""
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    settings = {"database_url": server.url, "database_timeout": str(TIMEOUT)}
+    wire = Path(__file__).parents[1] / "plugins" / "wire.py"
+    write_plugin(tmp_path, "wire", wire.read_text() + FREEZING)
+    with RunningGateway(settings, plugin_folders=[tmp_path], environ={"TEST_JOURNAL": os.devnull}) as freezing:
+        add_upstreams(freezing, first="wire")
+        here = ApiClient(freezing.url, freezing.key, {"x-test-upstream": fake_upstream.url})
+        first = here.create().json()["id"]
+        frozen_request = here.post(
+            {"model": "model-1", "input": "on", "previous_response_id": first}, x_test_freeze="1"
+        )
+        status = Path(f"/proc/{freezing.process.pid}/stat")
+        wait_for(lambda: status.read_text().rpartition(")")[2].split()[0] == "T")
+        with contextlib.closing(psycopg2.connect(server.url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute("UPDATE api_keys SET name = 'here'")  # the other host makes its own
+        with RunningGateway(settings, plugin_folders=[tmp_path], environ={"TEST_JOURNAL": os.devnull}) as there:
+            ask = ApiClient(there.url, freezing.key, here.headers)
+            wait_for(lambda: ask.create("on", previous_response_id=first).status == 200)
+            os.killpg(freezing.process.pid, signal.SIGCONT)
+            assert frozen_request.status == 503 and b"storage_failed" in frozen_request.body

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
+import peewee
 import pytest
 
 from floway_core.errors import GatewayError
@@ -190,6 +191,29 @@ def test_leases_are_renewed_while_they_are_held(database, new_key, enter):
         time.sleep(0.005)
     assert left(held) > limits.LEASE_SECONDS - 20 and left(dropped) < 0
     leases.release(held)
+
+
+def test_a_renewal_that_fails_is_repeated_soon(database, new_key, enter):
+    """The usual interval would be too long: others take an expired lease for an abandoned one."""
+    key, request_id, failures = new_key(concurrent_requests=1), uuid.uuid4().hex, []
+
+    def fail_twice(*arguments):
+        if len(failures) < 2:
+            failures.append(arguments)
+            raise peewee.OperationalError("The server is gone.")
+        limits.renew(*arguments)
+
+    leases = Leases(database, interval=60, renew=fail_twice)
+    assert let_in(enter(key, request_id)) == [True]
+    execute(database, "UPDATE api_key_leases SET expires_at = 5 WHERE api_key_id = ?", key.id)
+    leases.acquire(request_id)
+    leases.delete_later("another")  # which makes it begin now
+    deadline = time.monotonic() + 30
+    while select(database, "SELECT expires_at FROM api_key_leases WHERE id = ?", request_id) == [(5,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert len(failures) == 2
+    leases.release(request_id)
 
 
 def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new_key, enter, monkeypatch):

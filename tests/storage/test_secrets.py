@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
@@ -292,4 +292,21 @@ def test_finishing_late_forgets_no_newer_key(new_database):
     assert encrypted_columns.is_current(database, SecretBox(keys[2])) and not encrypted_columns.is_current(
         database, SecretBox(keys[1])
     )
+    database.close_all()
+
+
+def test_a_host_adopts_its_key_while_another_one_forgets_it(new_database, monkeypatch):
+    """Both start for the first time, with data folders of their own."""
+    database = connect(new_database())
+    migrate.apply(database, [migrate.CORE])
+    exclusive = encrypted_columns.exclusive
+
+    @contextmanager
+    def overtaken(database):
+        with exclusive(database):
+            yield
+        encrypted_columns.forget_keys(database)
+
+    monkeypatch.setattr(encrypted_columns, "exclusive", overtaken)
+    assert encrypted_columns.is_current(database, SecretBox("mine"))
     database.close_all()
