@@ -105,7 +105,8 @@ def _item_rows(
         if not item_id and "id" in content:
             item_id = payloads.storable_id(content["id"])
         if not item_id:
-            item_id = f"{'msg' if 'role' in content else 'item'}_{unique}_{position}"
+            kind = "message" if "role" in content else str(content.get("type"))
+            item_id = items.make_id(kind, f"{unique}_{position}")
         blob_hash = items.blob_hash(content) if "encrypted_content" in content else None
         rows.append((api_key_id, position, is_output, item_id, issuer, blob_hash, payload))
     return rows

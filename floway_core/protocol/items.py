@@ -28,19 +28,40 @@ _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "l
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
 
 
-_ID_PREFIXES = {
+ID_PREFIXES = {
+    "apply_patch_call": "ap",
+    "apply_patch_call_output": "apo",
+    "code_interpreter_call": "ci",
+    "compaction": "cmp",
+    "compaction_summary": "cmp",
+    "computer_call": "cc",
+    "computer_call_output": "cco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "file_search_call": "fs",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "image_generation_call": "ig",
+    "local_shell_call": "lsh",
+    "local_shell_call_output": "lsho",
+    "mcp_approval_request": "mcpar",
+    "mcp_approval_response": "mcpa",
+    "mcp_call": "mcp",
+    "mcp_list_tools": "mcpl",
     "message": "msg",
     "reasoning": "rs",
-    "function_call": "fc",
-    "custom_tool_call": "ctc",
+    "shell_call": "sh",
+    "shell_call_output": "sho",
+    "tool_search_call": "ts",
+    "tool_search_output": "tso",
     "web_search_call": "ws",
-    "compaction": "cmp",
 }
+"""Item type -> prefix of its ids, before the underscore. OpenAI refuses an id with another prefix."""
 
 
 def make_id(item_type: str, suffix: str) -> str:
     """Return the id of an item that has none, in OpenAI's form."""
-    return f"{_ID_PREFIXES.get(item_type, 'item')}_{suffix}"
+    return f"{ID_PREFIXES.get(item_type, 'item')}_{suffix}"
 
 
 def as_items(input: str | Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:

@@ -135,6 +135,24 @@ def test_items_are_paged_and_read(api):
     assert error["message"] == f"Item with id 'msg_other' not found in conversation with id '{conversation}'."
 
 
+def test_items_without_ids_get_those_that_upstreams_accept(api):
+    """Agents that keep their session in a conversation send back the items that they read from it."""
+    call = {"call_id": "call_1", "name": "weather", "arguments": "{}"}
+    custom = {"call_id": "call_2", "name": "shell", "input": "ls"}
+    items = [
+        user("weather?"),
+        {"type": "function_call", **call},
+        {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
+        {"type": "custom_tool_call", **custom},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "a"},
+    ]
+    conversation = api.create(*items)
+    listed = api.items(conversation)["data"]
+    assert [item["id"].partition("_")[0] for item in listed] == ["msg", "fc", "fco", "ctc", "ctco"]
+    sent = api.client.ask([*listed, user("and now?")]).sent[0]
+    assert [item["id"] for item in sent[:5]] == [item["id"] for item in listed]
+
+
 def test_items_may_refer_to_others(api):
     told = api.client.turn("one", output=[assistant("1")])
     conversation = api.create({"type": "item_reference", "id": told.output[0]["id"]}, user("two"))

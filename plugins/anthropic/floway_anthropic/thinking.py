@@ -40,6 +40,12 @@ def to_block(item: dict[str, Any], *, shows_text: bool = True) -> dict[str, Any]
     return {"type": "redacted_thinking", "data": signature}
 
 
+def is_hidden(block: dict[str, Any]) -> bool:
+    """Return whether a block is thinking without text. An answer does not end with one: some clients, such as Claude
+    Code, take the last block for its text. The Messages API itself puts no thinking there."""
+    return block["type"] == "redacted_thinking" or (block["type"] == "thinking" and not block["thinking"])
+
+
 def to_item(block: dict[str, Any]) -> dict[str, Any] | None:
     """Convert a thinking block of a client back to its reasoning item.
 

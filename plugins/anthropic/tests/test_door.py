@@ -102,6 +102,19 @@ def test_a_client_without_thinking_keeps_the_reasoning_too(client, backend):
     assert blobs == [f"blob-{number}" for number in range(3)]
 
 
+@STREAMS
+def test_reasoning_after_the_text_returns_too(client, backend, stream):
+    """Claude Code takes the last block for the answer, so the client does not see it."""
+    backend.script(reply(reasoning("Hm.", "blob-0"), text("Hello."), reasoning(None, "blob-1")), reply(text("Again.")))
+    thinking = {"type": "adaptive"}
+    message = message_of(client.create("Hi", thinking=thinking, stream=stream), stream)
+    assert [block["type"] for block in message["content"]] == ["thinking", "text"]
+    history = {"role": "assistant", "content": message["content"]}
+    message_of(client.create("Hi", history, "And?", thinking=thinking, stream=stream), stream)
+    sent = backend.dispatches[1].body["input"]
+    assert [one["encrypted_content"] for one in sent if one["type"] == "reasoning"] == ["blob-0", "blob-1"]
+
+
 def test_sessions_follow_the_clients(codex_gateway, backend):
     backend.script(*[reply(text("Hello."))] * 5)
     ids = [

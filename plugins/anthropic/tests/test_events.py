@@ -263,6 +263,18 @@ def test_thinking_without_text():
     assert block["type"] == "redacted_thinking" and block == whole([bare])["content"][0]
 
 
+@pytest.mark.parametrize("shows_text", [True, False])
+def test_an_answer_does_not_end_with_thinking_without_text(shows_text):
+    """Some upstreams send what they need of their reasoning after the text."""
+    view = ClientView("m", shows_thinking_text=shows_text)
+    bare, message = {**REASONING, "id": "rs_2", "summary": []}, message_item("Hello.")
+    call = function_call_item("run", "{}")
+    for items, count in (([REASONING, message, bare], 2), ([message, bare, call], 3), ([message, bare, bare], 1)):
+        content = content_of(translate(items_stream(items), view))
+        assert len(content) == count and content[-1]["type"] in ("text", "tool_use")
+        assert content == whole(items, view)["content"]
+
+
 def test_thinking_whose_text_the_client_does_not_want():
     view = ClientView("m", shows_thinking_text=False)
     (block,) = content_of(translate(reasoning_stream(), view))

@@ -149,6 +149,10 @@ def chat_call(id, name="weather", arguments="{}"):
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def chat_turn(id):
+    return {"role": "assistant", "content": None, "tool_calls": [chat_call(id)]}
+
+
 def chat_output(id, content):
     return {"role": "tool", "tool_call_id": id, "content": content}
 
@@ -186,20 +190,15 @@ def chat_output(id, content):
         ),
         (
             [call("a"), message("developer", "Between."), output("a", "sun")],
-            [
-                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
-                chat_output("a", "sun"),
-                {"role": "system", "content": "Between."},
-            ],
+            [chat_turn("a"), chat_output("a", "sun"), {"role": "system", "content": "Between."}],
+        ),
+        (  # Semantic Kernel continues a response, and sends the outputs that it holds again
+            [call("a"), output("a", "one"), message("user", "Hi"), output("a", "one"), call("b"), output("b", "two")],
+            [chat_turn("a"), chat_output("a", "one"), USER, chat_turn("b"), chat_output("b", "two")],
         ),
         (
             [call("a"), output("a", "one"), call("a"), output("a", "two")],
-            [
-                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
-                chat_output("a", "one"),
-                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
-                chat_output("a", "two"),
-            ],
+            [chat_turn("a"), chat_output("a", "one"), chat_turn("a"), chat_output("a", "two")],
         ),
         (
             [
@@ -207,7 +206,7 @@ def chat_output(id, content):
                 output("a", [{"type": "input_text", "text": "See:"}, {"type": "input_image", "image_url": "data:x"}]),
             ],
             [
-                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
+                chat_turn("a"),
                 chat_output("a", "See:"),
                 {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]},
             ],
@@ -215,7 +214,7 @@ def chat_output(id, content):
         (
             [call("a"), output("a", [{"type": "input_file", "filename": "a.pdf", "file_data": "data:x"}])],
             [
-                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
+                chat_turn("a"),
                 chat_output("a", ""),
                 {"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:x"}}]},
             ],

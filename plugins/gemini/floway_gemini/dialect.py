@@ -22,7 +22,7 @@ from floway_gemini.client import models
 from floway_gemini.client.answers import to_answer
 from floway_gemini.client.events import KEEPALIVE, AnswerEvents
 from floway_gemini.client.requests import read_request
-from floway_gemini.client.view import client_view, wants_array
+from floway_gemini.client.view import SDK_HEADER, client_view, wants_array
 from floway_gemini.errors import error_body
 from floway_gemini.reader import ContentReader
 
@@ -38,7 +38,7 @@ class GenerateContentDialect(Dialect):
     key_headers = (KEY_HEADER,)
     key_parameters = (KEY_PARAMETER,)
     prefixes = ("/v1beta",)
-    claims = Claims(headers=(KEY_HEADER, "x-goog-api-client"), parameters=(KEY_PARAMETER,))
+    claims = Claims(headers=(KEY_HEADER, SDK_HEADER), parameters=(KEY_PARAMETER,))
     keepalive = KEEPALIVE
 
     def routes(self) -> Iterable[Route]:

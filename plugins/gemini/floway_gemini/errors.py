@@ -66,15 +66,15 @@ def failure_body(event: Mapping[str, Any]) -> dict[str, Any]:
     return _body(failure.status, failure.message, wait, [])
 
 
-def encode_error(body: dict[str, Any], *, is_array: bool) -> bytes:
+def encode_error(body: dict[str, Any], *, is_event: bool) -> bytes:
     """Return the bytes that end a stream with an error.
 
-    Google sends it as plain JSON between the events, the only form that its SDK for JavaScript finds.
-
-    :param is_array: whether the stream is an array. Its framing turns events into elements.
+    :param is_event: whether it is an event, and not plain JSON between events. Google's SDK for JavaScript, as in
+        Gemini CLI, finds only plain JSON. Clients with a common reader of events, such as the AI SDK, find only events;
+        and the framing of an array turns events into elements.
     """
     content = jsontext.dumps(body)
-    return b"data: %b\n\n" % content if is_array else b"%b\n" % content
+    return b"data: %b\n\n" % content if is_event else b"%b\n" % content
 
 
 def _body(status: int, message: str, wait: int | None, details: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import pytest
 from floway_codex.simulator import function_call, reasoning, refusal, reply, text
 
-from floway_core.testing import ApiClient
+from floway_core.testing import ApiClient, events
 
 from .conftest import MODEL, GeminiClient
 
@@ -158,6 +158,15 @@ def test_a_stream_that_breaks_ends_with_an_error(client, backend):
     assert json.loads(last)["error"]["status"] == "UNAVAILABLE"
     pieces = client.generate("Hi", stream=True, alt="").json()
     assert pieces[-1]["error"]["status"] == "UNAVAILABLE"
+
+
+def test_the_error_is_an_event_for_clients_with_a_reader_of_events(client, backend):
+    """The AI SDK skips what is no event, and takes a broken stream for a complete one."""
+    del client.headers["x-goog-api-client"]
+    client.headers["user-agent"] = "ai/6.0.326 ai-sdk/google/3.0.141"
+    backend.script(reply(text("Half an answer", chunks=4), cut_after=5))
+    last = events.parse(client.generate("Hi", stream=True).body)[-1]
+    assert last["error"]["status"] == "UNAVAILABLE"
 
 
 def test_other_methods_and_paths_are_refused_in_googles_form(client):

@@ -217,14 +217,14 @@ def test_line_separators_are_escaped():
     assert pieces(stream)[0]["candidates"][0]["content"]["parts"] == [{"text": "a\u2028b\u2029c\u2030"}]
 
 
-@pytest.mark.parametrize("is_array", [False, True])
-def test_failures(is_array):
-    """Between events an error is plain JSON; in an array it is an element."""
-    view = ClientView("m", "r1", is_array)
+@pytest.mark.parametrize(("is_array", "is_google_sdk"), [(False, False), (False, True), (True, True)])
+def test_failures(is_array, is_google_sdk):
+    """Between events an error is plain JSON for Google's SDKs, else an event; in an array it is an element."""
+    view = ClientView("m", "r1", is_array, is_google_sdk)
     told = AnswerEvents(view).failure(GatewayError(503, "Not now.", headers={"retry-after": "7"}))
     failed = AnswerEvents(view).feed(events.failed_stream("rate_limit_exceeded", "Slow down.")[-1])
     for written, code in ((told, 503), (failed, 429)):
-        assert written.startswith(b"data: ") is is_array
+        assert written.startswith(b"data: ") is (is_array or not is_google_sdk)
         assert json.loads(written.removeprefix(b"data: "))["error"]["code"] == code
     (info,) = json.loads(told.removeprefix(b"data: "))["error"]["details"]
     assert info["retryDelay"] == "7s"

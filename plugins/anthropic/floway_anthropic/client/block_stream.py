@@ -60,6 +60,8 @@ class BlockStream:
     def __init__(self) -> None:
         self._current: OpenBlock | None = None
         self._queue: deque[OpenBlock] = deque()
+        self._held: list[tuple[dict[str, Any], tuple[Delta, ...]]] = []
+        """Whole blocks that are sent only if another one follows."""
         self._count = 0
 
     def open(self, content: dict[str, Any]) -> tuple[OpenBlock, bytes]:
@@ -67,11 +69,11 @@ class BlockStream:
 
         :param content: the block in its ``content_block_start`` event; its text follows in deltas.
         """
-        block = OpenBlock(content)
+        events, block = self._release(), OpenBlock(content)
         if self._current is None:
-            return block, self._begin(block)
+            return block, events + self._begin(block)
         self._queue.append(block)
-        return block, b""
+        return block, events
 
     def write(self, block: OpenBlock, delta: Delta) -> bytes:
         """Add a delta; return the events to send."""
@@ -90,14 +92,22 @@ class BlockStream:
         block, events = self.open(content)
         return b"".join([events, *(self.write(block, delta) for delta in deltas), self.close(block)])
 
+    def hold(self, content: dict[str, Any], *deltas: Delta) -> None:
+        """Write a whole block before the next one. If none follows, it is dropped, unless it would be the only one."""
+        self._held.append((content, deltas))
+
     def close_all(self) -> bytes:
         """Close all open blocks; return the events to send."""
         for block in self._queue:
             block.is_closed = True
         if self._current is None:
-            return b""
+            return b"" if self._count else self._release()
         self._current.is_closed = True
         return self._finish_current()
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, []
+        return b"".join(self.add(content, *deltas) for content, deltas in held)
 
     def _begin(self, block: OpenBlock) -> bytes:
         index, self._count = self._count, self._count + 1

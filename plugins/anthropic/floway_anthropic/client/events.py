@@ -183,11 +183,13 @@ class MessageEvents:
             return
         block = thinking.to_block(item, shows_text=self._view.shows_thinking_text)
         if block["type"] == "redacted_thinking":
-            self._out.append(self._blocks.add(block))
+            self._blocks.hold(block)
             return
-        deltas = [thinking_delta(block["thinking"])] if block["thinking"] else []
-        deltas.append(signature_delta(block["signature"]))
-        self._out.append(self._blocks.add({"type": "thinking", "thinking": "", "signature": ""}, *deltas))
+        start, signature = {"type": "thinking", "thinking": "", "signature": ""}, signature_delta(block["signature"])
+        if thinking.is_hidden(block):
+            self._blocks.hold(start, signature)
+        else:
+            self._out.append(self._blocks.add(start, thinking_delta(block["thinking"]), signature))
 
     # -------------------------------------------------------------------------------------------------------- items
     def _begin_item(self, event: Event) -> None:

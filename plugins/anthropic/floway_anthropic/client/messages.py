@@ -38,7 +38,7 @@ def to_message(response: dict[str, Any], view: ClientView) -> dict[str, Any]:
     """Convert a response object."""
     output = response.get("output")
     items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-    content, stop_sequence = _cut_at_stop(list(_to_blocks(items, view)), view)
+    content, stop_sequence = _cut_at_stop(_without_hidden_end(list(_to_blocks(items, view))), view)
     refusals = [part.get("refusal") for item in items for part in blocks.parts(item) if part.get("type") == "refusal"]
     searches = sum(item.get("type") == search.CALL for item in items)
     counts = usage.to_messages(response.get("usage"), searches=searches)
@@ -64,6 +64,12 @@ def _to_blocks(items: list[dict[str, Any]], view: ClientView) -> Iterator[Block]
         elif kind == search.CALL:
             yield search.use_block(item)
             yield search.result_block(item, _citations(items))
+
+
+def _without_hidden_end(content: list[Block]) -> list[Block]:
+    """Drop thinking without text at the end, unless there is nothing else."""
+    end = max((index + 1 for index, block in enumerate(content) if not thinking.is_hidden(block)), default=0)
+    return content[:end] or content
 
 
 def _citations(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -48,6 +48,8 @@ class _MessageWriter:
         """The outputs that are not written yet, with their positions, by call id."""
         self._written: set[int] = set()
         """Positions of outputs that have been written after their call."""
+        self._answered: set[str] = set()
+        """The ids of these calls."""
         for position, item in enumerate(items):
             if item.get("type") in TOOL_OUTPUT_TYPES:
                 self._outputs[call_id(item)].append((position, item))
@@ -66,7 +68,8 @@ class _MessageWriter:
             self.flush()
             if position not in self._written:
                 self._outputs[call_id(item)].popleft()
-                self._add_outputs([item])
+                if call_id(item) not in self._answered:  # else it is a repetition, which servers refuse
+                    self._add_outputs([item])
         elif "role" in item and item.get("type", "message") == "message":  # items of other types may have a role, too
             self._add_message(item, f"input[{position}]")
 
@@ -94,6 +97,7 @@ class _MessageWriter:
             if outputs := self._outputs.get(call["id"]):
                 position, output = outputs.popleft()
                 self._written.add(position)
+                self._answered.add(call["id"])
                 answers.append(output)
         self._add_outputs(answers)
 

@@ -6,40 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from floway_codex.wire.input_state import InputState
+from floway_core.protocol.items import ID_PREFIXES as API_PREFIXES
 from floway_core.protocol.lazy_items import LazyItems
 
 MAX_ID_LENGTH = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
-ID_PREFIXES = {
-    "additional_tools": "at",
-    "agent_message": "amsg",
-    "apply_patch_call": "ap",
-    "apply_patch_call_output": "apo",
-    "code_interpreter_call": "ci",
-    "compaction": "cmp",
-    "compaction_summary": "cmp",
-    "computer_call": "cc",
-    "computer_call_output": "cco",
-    "custom_tool_call": "ctc",
-    "custom_tool_call_output": "ctco",
-    "file_search_call": "fs",
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "image_generation_call": "ig",
-    "local_shell_call": "lsh",
-    "local_shell_call_output": "lsho",
-    "mcp_approval_request": "mcpar",
-    "mcp_approval_response": "mcpa",
-    "mcp_call": "mcp",
-    "mcp_list_tools": "mcpl",
-    "message": "msg",
-    "reasoning": "rs",
-    "shell_call": "sh",
-    "shell_call_output": "sho",
-    "tool_search_call": "ts",
-    "tool_search_output": "tso",
-    "web_search_call": "ws",
-}
+ID_PREFIXES = {**API_PREFIXES, "additional_tools": "at", "agent_message": "amsg"}
 """Item type -> prefix of its ids, before the underscore."""
 
 ROLES = {"system": "developer"}

@@ -41,6 +41,7 @@ class AnswerEvents:
         text_chunk = encode(answer(view, [{"text": _MARK}]))
         self._head, _, self._tail = (b"data: %b\n\n" % text_chunk).partition(jsontext.dumps(_MARK))
         """The bytes around the text in a chunk. They are encoded once to make deltas cheap."""
+        self._errors_are_events = view.is_array or not view.is_google_sdk
         self._is_plain = not view.stop_sequences and not view.is_wrapped
         self._lengths: dict[Key, int] = {}
         """Characters received of each text, by the indexes of its item and part."""
@@ -71,7 +72,7 @@ class AnswerEvents:
     def failure(self, error: GatewayError) -> bytes:
         """Return the error."""
         self._has_ended = True
-        return encode_error(error_body(error), is_array=self._view.is_array)
+        return encode_error(error_body(error), is_event=self._errors_are_events)
 
     # -------------------------------------------------------------------------------------------------------- pieces
     def _write(self, part: Part) -> None:
@@ -197,7 +198,7 @@ class AnswerEvents:
 
     def _fail(self, event: Event) -> None:
         self._has_ended = True
-        self._out.append(encode_error(failure_body(event), is_array=self._view.is_array))
+        self._out.append(encode_error(failure_body(event), is_event=self._errors_are_events))
 
 
 _HANDLERS: Mapping[str, Callable[[AnswerEvents, Event], None]] = {

@@ -10,6 +10,9 @@ from floway_gemini.client.requests import request_body
 from floway_gemini.client.tools import function_names
 from floway_gemini.fields import Message
 
+SDK_HEADER = "x-goog-api-client"
+"""Sent by every SDK of Google."""
+
 
 @dataclass(frozen=True)
 class ClientView:
@@ -20,6 +23,8 @@ class ClientView:
     response_id: str
     is_array: bool = False
     """Whether a stream is an array instead of events."""
+    is_google_sdk: bool = False
+    """Whether the client is an SDK of Google."""
     shows_thoughts: bool = False
     stop_sequences: Sequence[str] = ()
     is_wrapped: bool = False
@@ -39,8 +44,9 @@ def client_view(client_request: ClientRequest) -> ClientView:
     assert original
     is_array = wants_array(client_request)
     response_id = client_request.id.replace("-", "")
+    is_google_sdk = SDK_HEADER in original.headers
     if client_request.untranslatable:  # the answer to an untranslatable request is passed through unchanged
-        return ClientView(model, response_id, is_array)
+        return ClientView(model, response_id, is_array, is_google_sdk)
     body = request_body(original)
     config = Message(body).message("generationConfig") or Message({})
     thinking = config.message("thinkingConfig") or Message({})
@@ -48,6 +54,7 @@ def client_view(client_request: ClientRequest) -> ClientView:
         model,
         response_id,
         is_array,
+        is_google_sdk,
         shows_thoughts=thinking.flag("includeThoughts"),
         stop_sequences=read_stop_sequences(config),
         is_wrapped=is_wrapped(read_schema(config)),
