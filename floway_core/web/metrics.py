@@ -97,7 +97,7 @@ class _IsolatedCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             return list(self._collector.collect())
-        except Exception:  # a plugin may raise anything
+        except (Exception, SystemExit):  # a plugin may raise anything
             log.exception("Collecting the metrics of %s failed", type(self._collector).__name__)
             return []
 
