@@ -181,6 +181,17 @@ def test_what_a_key_spent_before_its_budget_counts(database, new_key, spend, clo
     assert is_refused(spend(key()))
 
 
+def test_what_a_key_spent_counts_once_if_its_budget_is_removed_and_set_again(database, new_key, spend, clock):
+    key = new_key(usd_per_month=1)
+    usage = UsageBuffer()
+    usage.add(key().name, "m", "u", Tokens(1, 0, 1, 0), 0.75, False)
+    spend(key(), 0.75)
+    assert usage.flush(database)
+    for budget in (None, 1):
+        keys.change(database, key().name, {"usd_per_month": budget})
+    assert keys.find(database, key().name).spent.usd_this_month == 0.75
+
+
 def test_a_new_key_does_not_pay_for_an_older_one_of_its_name(database, new_key, clock):
     usage = UsageBuffer()
     usage.add("reborn", "m", "u", Tokens(1, 0, 1, 0), 5.0, False)
