@@ -1,4 +1,4 @@
-"""Observers: what they learn of attempts and requests, and that they cannot harm anybody."""
+"""Observers: what they receive about attempts and requests, and that they cannot affect these."""
 
 import json
 import re

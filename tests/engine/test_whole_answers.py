@@ -1,4 +1,4 @@
-"""A client that does not stream gets one JSON object, or a status that says what went wrong."""
+"""A client that does not stream gets one JSON object, or a status that states the failure."""
 
 import json
 

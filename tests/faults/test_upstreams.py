@@ -1,4 +1,4 @@
-"""Upstreams that are at fault: whatever they send, the client is told in time, and the gateway stays as it was."""
+"""Faulty upstreams: the client gets an error in time, and the gateway keeps no trace."""
 
 import hashlib
 import itertools

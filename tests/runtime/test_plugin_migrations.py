@@ -1,4 +1,4 @@
-"""What plugins say about their migrations: the commands list it, and name what is wrong."""
+"""The migrations of plugins: how commands list them, and which mistakes they name."""
 
 import pytest
 

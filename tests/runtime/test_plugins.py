@@ -1,4 +1,4 @@
-"""Plugins that do not fit keep Floway from starting, with one line that says which one is at fault."""
+"""Faulty plugins keep Floway from starting, and one line names the plugin."""
 
 import json
 import subprocess

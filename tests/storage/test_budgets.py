@@ -1,4 +1,4 @@
-"""Budgets in the database: what is let in, what is counted, whatever races and whatever clocks and operators do."""
+"""Budgets in the database: admission and spending under races, clock jumps and changes by operators."""
 
 import calendar
 import uuid

@@ -1,4 +1,4 @@
-"""Views of plugins that do with their requests what views may do: look first, leave early, close, stumble."""
+"""Views of plugins that read the body early or partly, close it, exit or raise."""
 
 import re
 import socket
