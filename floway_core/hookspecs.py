@@ -153,7 +153,7 @@ def on_start(services: Services) -> None:
     called for commands.
     May change: nothing.
     Returns: nothing.
-    If it raises: the worker does not start, and the error names the plugin.
+    If it raises: the worker does not start, and the error names the plugin. Floway tries again every second.
     """
 
 

@@ -1,4 +1,4 @@
-"""The house rules: import directions, no provider's name in core, small files that say what they are for."""
+"""Rules for the code: import directions, no provider's name in core, small files that state their purpose."""
 
 import ast
 import os

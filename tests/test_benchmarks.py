@@ -1,4 +1,4 @@
-"""The benchmark works: its checks notice all that goes wrong, and each of its scenarios runs. No figure decides."""
+"""The benchmark: its checks notice every fault, and each scenario runs. No measured value decides a test."""
 
 import json
 import os

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from floway_core.cli import cli
+
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "floway_core"
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -66,3 +68,12 @@ def test_the_site_shows_every_page():
     configuration = (ROOT / "docs" / "conf.py").read_text()
     named = [page for page in PAGES if f"\n{page.relative_to(ROOT).with_suffix('')}\n" in configuration]
     assert set(PAGES) - set(named) == {ROOT / "README.md"}
+
+
+def test_the_page_lists_every_command():
+    page = (ROOT / "docs" / "running.md").read_text()
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `floway ")]
+    for name, command in cli.commands.items():
+        row = " ".join(row for row in rows if re.match(rf"\| `floway {name}\b", row))
+        listed = set(re.findall(r"`(?:floway )?(?:[a-z]+ )?([a-z]+)`", row))
+        assert row and listed >= set(getattr(command, "commands", ())), name

@@ -1,4 +1,4 @@
-"""``requirements.lock`` pins what the packages need, with hashes, and names no place from which it comes."""
+"""``requirements.lock`` pins all requirements with hashes, and names no index."""
 
 import configparser
 import re

@@ -1,7 +1,9 @@
 """Core and plugins are released together: with one version, and with complete metadata."""
 
+import ast
 import configparser
 import re
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,18 @@ def test_a_project_names_its_packages_types_and_licence(project):
     assert set(options["options"]["packages"].split()) - {"floway_core.migrations"} == found
     assert (folder / "py.typed").exists() and "py.typed" in options["options.package_data"][folder.name]
     assert options["metadata"]["license_expression"] == "MIT" and (project / "LICENSE").exists()
+
+
+@pytest.mark.parametrize("project", [ROOT, *PLUGINS], ids=lambda path: path.name)
+def test_a_project_requires_only_what_it_imports(project):
+    folder = ROOT / "floway_core" if project == ROOT else package(project)
+    nodes = [node for file in folder.rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    providing = packages_distributions()
+    imported = {
+        name.lower().replace("_", "-") for module in modules for name in providing.get(module.partition(".")[0], ())
+    }
+    lines = configuration(project)["options"]["install_requires"].splitlines()
+    required = {Requirement(line).name for line in lines if line and not line.startswith("#")}
+    assert required <= imported | {"floway-core"}

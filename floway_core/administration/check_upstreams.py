@@ -11,7 +11,8 @@ from floway_core.engine import routing
 from floway_core.engine.model_lists import fetch_list
 from floway_core.errors import GatewayError
 from floway_core.provider import Provider
-from floway_core.runtime.gateway import Gateway, log_failures
+from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.plugin_calls import log_failures
 from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
 

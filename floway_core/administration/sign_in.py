@@ -34,11 +34,6 @@ class BegunSignIn:
     """What ``finish`` needs. Only the operator who has begun may have it."""
 
 
-def providers_with_sign_in(gateway: Gateway) -> list[str]:
-    """Return the kinds of providers that have a sign-in."""
-    return sorted(kind for kind, provider in gateway.providers.by_kind.items() if provider.signs_in)
-
-
 def begin(gateway: Gateway, kind: str, name: str | None = None) -> BegunSignIn:
     """Begin to sign in to an upstream.
 

@@ -11,7 +11,8 @@ from floway_core.contexts import Upstream
 from floway_core.engine import routing
 from floway_core.errors import GatewayError, NoModelList
 from floway_core.provider import Model, Problem, Quota
-from floway_core.runtime.gateway import Gateway, log_failures
+from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.plugin_calls import log_failures
 from floway_core.storage import connections, upstreams
 from floway_core.storage.configuration import configuration_of
 from floway_core.storage.upstreams import NOT_TRIED, Try, remove

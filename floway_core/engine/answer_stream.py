@@ -245,7 +245,7 @@ class AnswerStream(ClientStream):
         try:
             translated = translator.feed(events) if events else b""
             return translated + translator.end() if is_end else translated
-        except Exception:  # a plugin may raise anything, and other streams must not be affected
+        except (Exception, SystemExit):  # a plugin may raise anything, and other streams must not be affected
             log.exception("The translator of dialect %r failed", self._format.dialect)
             self._fail(GatewayError(500, "The gateway failed to translate the response.", code=TRANSLATION_FAILED))
             return b""

@@ -1,6 +1,5 @@
 """One attempt: call the hooks and dispatch the request until the upstream accepts or refuses it."""
 
-import logging
 import time
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,15 +16,14 @@ from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
-from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
+from floway_core.errors import ACCOUNT_REFUSED, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.headers import VALUE
 from floway_core.protocol.lazy_items import LazyItems
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
-
-log = logging.getLogger("floway.engine")
+from floway_core.runtime.plugin_calls import call_plugin, check_response
 
 MAX_ERROR_BODY_BYTES = 2**20
 """The rest of a longer error body is cut off."""
@@ -86,26 +84,32 @@ def start_attempt(
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = _create_context(provider, request, turn, previous, candidate, len(trace.attempts))
     trace.attempts[-1].context = context
-    summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
-    gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
-    readable = turn
-    held = provider.count_held_items(context) if context.continues and not summarises else 0
+    summarises = compaction.is_requested(turn.input) and not call_plugin(
+        context, "supports_compaction", provider.supports_compaction, context.upstream
+    )
+    hooks, hook = gateway.providers.hooks[candidate.upstream.kind], "on_attempt_start"
+    call_plugin(context, hook, hooks.call, hook, context)
+    readable, held = turn, 0
+    if context.continues and not summarises:
+        held = call_plugin(context, "count_held_items", provider.count_held_items, context)
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises, held)
         held = 0
         trace.attempts[-1].dispatched.append(time.monotonic())
-        response = _send(provider, dispatch)
+        response = call_plugin(context, "send", _send, provider, dispatch)
         trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             visible = account.filter_response(provider, context, response)
             return Attempt(context, provider, turn, summarises, visible, trace)
         trace.failures.append((candidate, str(response.status)))
-        refusal = read_refusal(context, response)
-        if provider.handle_error_response(dispatch, refusal):
+        refusal = call_plugin(context, "ResponseBody.read", read_refusal, context, response)
+        if call_plugin(context, "handle_error_response", provider.handle_error_response, dispatch, refusal):
             continue
         # The issuer of reasoning is unknown if its response was never stored, or has been deleted.
-        if "reasoning" not in readable.input.kinds or not provider.refuses_reasoning(dispatch, refusal):
+        if "reasoning" not in readable.input.kinds:
+            break
+        if not call_plugin(context, "refuses_reasoning", provider.refuses_reasoning, dispatch, refusal):
             break
         readable = replace(turn, input=affinity.without_reasoning(turn.input))
     refusal = account.filter_error_response(provider, context, refusal)
@@ -154,7 +158,8 @@ def prepare_dispatch(
     provider, request = gateway.providers.by_kind[candidate.upstream.kind], context.request.body
     body = _build_body(context, provider, candidate.overrides.applied_to(request), history, summarises)
     dispatch = ResponsesRequestContext(context, number, body, held_items=held)
-    gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    hooks, hook = gateway.providers.hooks[candidate.upstream.kind], "prepare_responses_request"
+    call_plugin(context, hook, hooks.call, hook, dispatch)
     if context.trace_headers:
         _add_trace_headers(dispatch)
     return dispatch
@@ -169,15 +174,7 @@ def _add_trace_headers(dispatch: ResponsesRequestContext) -> None:
 
 
 def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:
-    """Send one request.
-
-    :raises GatewayError: 500, the plugin returned something else than a response; or as ``Provider.send``.
-    """
-    response: object = provider.send(dispatch)
-    if isinstance(response, UpstreamResponse):
-        return response
-    log.error("Provider %r: send returned %s, which is not an UpstreamResponse", provider.kind, type(response).__name__)
-    raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
+    return check_response(provider.send(dispatch))
 
 
 def _build_body(

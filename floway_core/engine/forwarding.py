@@ -18,6 +18,7 @@ from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError,
 from floway_core.protocol.forwarded_answer import ForwardedAnswer
 from floway_core.provider import MAX_DISPATCHES, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.plugin_calls import call_plugin, check_response
 
 log = logging.getLogger("floway.engine")
 
@@ -161,17 +162,21 @@ def _attempt(
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = _dispatch(request, context, number)
         trace.attempts[-1].dispatched.append(time.monotonic())
-        response = provider.forward(dispatch)
+        response = call_plugin(context, "forward", _forward, provider, dispatch)
         trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             return account.filter_response(provider, context, response)
         trace.failures.append((candidate, str(response.status)))
-        refusal = read_refusal(context, response)
-        if not provider.handle_error_response(dispatch, refusal):
+        refusal = call_plugin(context, "ResponseBody.read", read_refusal, context, response)
+        if not call_plugin(context, "handle_error_response", provider.handle_error_response, dispatch, refusal):
             break
     refusal = account.filter_error_response(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+
+
+def _forward(provider: Provider, dispatch: ForwardContext) -> UpstreamResponse:
+    return check_response(provider.forward(dispatch))
 
 
 def _dispatch(request: ForwardedRequest, context: AttemptContext, number: int) -> ForwardContext:

@@ -131,16 +131,26 @@ def _call_for_list(list_models: Callable[[Upstream], Sequence[Model]], upstream:
     return _call_provider(call, upstream)
 
 
+def _check_models(models: object) -> None:
+    """:raises TypeError: this is no sequence of models."""
+    kinds = set(map(type, models)) if isinstance(models, Sequence) else {type(models)}
+    if wrong := [kind.__name__ for kind in kinds if not issubclass(kind, Model)]:
+        raise TypeError(f"it returned {wrong[0]} objects instead of a sequence of Model objects")
+
+
 def _call_provider(list_models: Callable[[Upstream], Listing], upstream: Upstream) -> Listing:
     """Call a provider's method. An exception of its plugin only affects this upstream.
 
     :raises GatewayError: the list cannot be loaded.
     """
     try:
-        return list_models(upstream)
+        models = list_models(upstream)
+        if models is not None:
+            _check_models(models)
+        return models
     except (GatewayError, *DATABASE_ERRORS):
         raise
-    except Exception as error:  # a plugin may raise anything
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         log.exception("Listing the models of upstream %s failed", upstream.name)
         message = f"The plugin of upstream {upstream.name!r} failed to list its models."
         raise GatewayError(502, message, code="models_unavailable") from error

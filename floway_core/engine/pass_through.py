@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from floway_core.dialect import AnswerReader
-from floway_core.errors import GatewayError, UpstreamBroken
+from floway_core.errors import UpstreamBroken
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import FAILED
 from floway_core.provider import UpstreamResponse
+from floway_core.runtime.plugin_calls import plugin_failure
 
 log = logging.getLogger("floway.engine")
 
@@ -88,5 +89,5 @@ def open_answer(
     answer_reader = reader() if response.dialect == dialect else None
     if answer_reader is None:
         log.error("An answer in dialect %r cannot be passed to a client of dialect %r", response.dialect, dialect)
-        raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
+        raise plugin_failure()
     return PassThroughAnswer(answer_reader)

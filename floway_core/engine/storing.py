@@ -12,6 +12,7 @@ from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.protocol.items import replaces_history
 from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.plugin_calls import call_plugin
 from floway_core.storage.db import DATABASE_ERRORS
 
 log = logging.getLogger("floway.engine")
@@ -49,7 +50,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
             upstream_id=upstream_id,
             response=account.without_account_fields(attempt.provider, response),
             ordinal=context.previous.ordinal if context.previous else lambda: 0,
-            hook=lambda: hooks.collect_metadata(observed, commit_context),
+            hook=lambda: call_plugin(context, "on_snapshot_commit", hooks.collect_metadata, observed, commit_context),
         )
     except (*DATABASE_ERRORS, ValueError) as error:  # ValueError: a value cannot be stored as JSON
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)

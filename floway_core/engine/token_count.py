@@ -12,7 +12,8 @@ from floway_core.engine.serve import order_candidates, with_turn
 from floway_core.errors import GatewayError
 from floway_core.protocol.token_estimate import estimate_tokens
 from floway_core.provider import Provider
-from floway_core.runtime.gateway import Gateway, log_failures
+from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.plugin_calls import log_failures
 
 log = logging.getLogger("floway.engine")
 

@@ -1,11 +1,12 @@
 """Read the body of an upstream's 2xx response: events while they arrive, or one response object."""
 
+import logging
 import re
 import time
 from typing import Any
 
 from floway_core.contexts import ClientConnection
-from floway_core.errors import ClientDisconnected, UpstreamBroken, UpstreamFailed, UpstreamTimeout
+from floway_core.errors import ClientDisconnected, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
@@ -13,8 +14,11 @@ from floway_core.protocol.item_versions import normalize_item
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
 from floway_core.protocol.synthesis import synthesize_events
 from floway_core.provider import ResponseBody, UpstreamResponse
+from floway_core.runtime.plugin_calls import plugin_failure
 from floway_core.settings import Settings
 from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES, BodySplitter
+
+log = logging.getLogger("floway.plugins")
 
 END_AFTER_ERROR_SECONDS = 2.0
 """How long an upstream may be silent after it has reported a failure."""
@@ -64,7 +68,7 @@ def read_response(
     """
     content_type, beginning = response.header("content-type") or "", b""
     if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
-        beginning = response.body.read(MISTYPED_BODY_SECONDS, client) or b""
+        beginning = _read_body(response.body, MISTYPED_BODY_SECONDS, upstream, client) or b""
         if not _EVENTS.match(beginning):
             text = visible_text(beginning)
             raise UpstreamBroken(f"The upstream sent {content_type!r} instead of a response{text and f': {text}'}")
@@ -79,7 +83,7 @@ def read_content(settings: Settings, response: UpstreamResponse, upstream: str, 
     :raises ClientDisconnected: ``client`` disconnected meanwhile.
     """
     content, deadline = bytearray(), time.monotonic() + settings.total_timeout
-    while data := response.body.read(settings.idle_timeout, client):
+    while data := _read_body(response.body, settings.idle_timeout, upstream, client):
         if time.monotonic() >= deadline:
             raise _total_timeout(upstream, settings.total_timeout)
         content += data
@@ -88,6 +92,21 @@ def read_content(settings: Settings, response: UpstreamResponse, upstream: str, 
     if data is None:
         raise _idle_timeout(upstream, settings.idle_timeout)
     return bytes(content)
+
+
+def _read_body(body: ResponseBody, timeout: float, upstream: str, client: ClientConnection) -> bytes | None:
+    """Read from a body, as ``ResponseBody.read``.
+
+    :param upstream: name of the upstream, for the log.
+    :raises GatewayError: 500, the body's own code failed; or as ``ResponseBody.read``.
+    """
+    try:
+        return body.read(timeout, client)
+    except (GatewayError, ClientDisconnected):
+        raise
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
+        log.exception("The plugin of upstream %s failed in ResponseBody.read", upstream)
+        raise plugin_failure() from error
 
 
 def parse_response(body: bytes) -> dict[str, Any]:
@@ -166,7 +185,7 @@ class UpstreamBytes:
         collected = bytearray()
         while not self._error and not self.has_ended and len(collected) < MAX_READ_BYTES:
             try:  # what follows may have arrived with it, and then the descriptor does not become readable again
-                data = self._body.read(self._limit(timeout) if timeout and not collected else 0.0, self._client)
+                data = self._receive(self._limit(timeout) if timeout and not collected else 0.0)
             except UpstreamBroken as error:
                 self._error = error
                 break
@@ -181,6 +200,9 @@ class UpstreamBytes:
             self._last_received = self.read_at
         self._check_silence()
         return bytes(collected)
+
+    def _receive(self, timeout: float) -> bytes | None:
+        return _read_body(self._body, timeout, self._upstream, self._client)
 
     def _limit(self, timeout: float) -> float:
         """Return ``timeout``, limited by the timeouts of the settings."""
@@ -235,7 +257,7 @@ class UpstreamEvents(UpstreamBytes):
         :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
         :raises ClientDisconnected: the client disconnected meanwhile.
         """
-        data, size = self._body.read(self._limit(timeout) if timeout else 0.0, self._client), 0
+        data, size = self._receive(self._limit(timeout) if timeout else 0.0), 0
         self.has_more = False
         while data:
             self._check_deadline()
@@ -250,7 +272,7 @@ class UpstreamEvents(UpstreamBytes):
                 self.has_more = True
                 return b""
             # What follows may have arrived with it, and then the descriptor does not become readable again.
-            data = self._body.read(0.0, self._client)
+            data = self._receive(0.0)
         if data == b"":
             self.has_ended = True
             return self._last_block()

@@ -105,8 +105,10 @@ class Dialects:
             answer = dialect.error(error, request_id)
             if not isinstance(answer, ErrorAnswer):
                 raise TypeError(f"error returned {answer!r}, which is not an ErrorAnswer")
+            if not 400 <= answer.status < 600:
+                raise ValueError(f"error returned the status {answer.status}, which is not one of an error")
             return answer
-        except Exception:  # a plugin may raise anything
+        except (Exception, SystemExit):  # a plugin may raise anything
             log.exception("The dialect %r of plugin %r failed in error", dialect.name, self.owners[dialect.name])
             return ErrorAnswer(error.status, error.content())
 

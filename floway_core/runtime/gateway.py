@@ -14,7 +14,7 @@ import pluggy
 
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
-from floway_core.errors import ClientDisconnected, GatewayError, StartupError
+from floway_core.errors import GatewayError, StartupError
 from floway_core.prices import Price
 from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
@@ -22,11 +22,12 @@ from floway_core.runtime.dialects import Dialects, build_dialects, check_undersc
 from floway_core.runtime.lifecycle import Providers, build_providers
 from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
+from floway_core.runtime.plugin_calls import log_failures
 from floway_core.runtime.settings_loader import load_settings, without_password
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
 from floway_core.settings import Settings
 from floway_core.storage import encrypted_columns, migrate, turn_leases
-from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
+from floway_core.storage.db import connect, in_memory
 from floway_core.storage.leases import Leases
 from floway_core.storage.usage import UsageBuffer
 
@@ -104,21 +105,6 @@ class Gateway:
         except GatewayError as error:
             return Problem(error.message)
         return Problem(f"The plugin of provider {upstream.kind!r} has failed: see the log.")
-
-
-@contextlib.contextmanager
-def log_failures(upstream: Upstream, method: str) -> Iterator[None]:
-    """Log what the plugin of an upstream raises in the block, which ends then.
-
-    :param method: what the block calls, for the log.
-    :raises GatewayError, ClientDisconnected, *DATABASE_ERRORS: they are no fault of the plugin.
-    """
-    try:
-        yield
-    except (GatewayError, ClientDisconnected, *DATABASE_ERRORS):
-        raise
-    except Exception:  # a plugin may raise anything
-        log.exception("The plugin of upstream %s failed in %s", upstream.name, method)
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:

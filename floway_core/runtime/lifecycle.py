@@ -1,8 +1,10 @@
 """The lifecycle hooks for the attempts of each provider: of the plugin that owns it, and of the observers."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pluggy
@@ -17,6 +19,9 @@ LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commi
 
 Hook = Callable[..., object]
 """One plugin's implementation of a hook; takes keyword arguments."""
+
+SLOW_SECONDS = 1.0
+"""A call of an observer that takes longer is logged."""
 
 log = logging.getLogger("floway.plugins")
 
@@ -34,7 +39,7 @@ class ScopedHooks:
     def call(self, hook: str, ctx: object) -> None:
         """Call the owner, then each observer. Exceptions of observers are only logged."""
         if owner := self.owner.get(hook):
-            _call_owner(owner, ctx)
+            owner(ctx=ctx)
         for name, observer in self.observers[hook]:
             _call_observer(hook, name, observer, read_only(ctx))
 
@@ -53,7 +58,7 @@ class ScopedHooks:
         for name, observer in self.observers[hook]:
             ctx = context(jsontext.deep_copy(collected.get(name, {})))
             ctx.attempt = observed_attempt(ctx.attempt)
-            if _call_observer(hook, name, observer, ctx):
+            if _call_observer(hook, name, partial(_call_commit_hook, observer), ctx):
                 collected[name] = ctx.metadata
         return collected
 
@@ -71,26 +76,34 @@ class ScopedHooks:
         collected = dict(observed)
         if owner := self.owner.get("on_snapshot_commit"):
             ctx = context(jsontext.deep_copy(collected.get(self.owner_name, {})))
-            _call_owner(owner, ctx)
+            _call_commit_hook(owner, ctx)
             collected[self.owner_name] = ctx.metadata
         return {name: metadata for name, metadata in collected.items() if metadata}
 
 
-def _call_owner(owner: Hook, ctx: object) -> None:
-    try:
-        owner(ctx=ctx)
-    except SystemExit as error:  # it would end the thread instead of the request
-        raise RuntimeError("A hook called sys.exit().") from error
-
-
 def _call_observer(hook: str, name: str, observer: Hook, ctx: object) -> bool:
     """Call one observer; return whether it succeeded."""
+    started_at = time.monotonic()
     try:
         observer(ctx=ctx)
     except (Exception, SystemExit):  # an observer must not affect the request
         log.exception("Observer %r failed in %s", name, hook)
         return False
+    if (seconds := time.monotonic() - started_at) > SLOW_SECONDS:
+        log.warning("Observer %r took %.1f seconds in %s", name, seconds, hook)
     return True
+
+
+def _call_commit_hook(hook: Hook, ctx: SnapshotCommitContext) -> None:
+    """Call ``on_snapshot_commit`` of one plugin.
+
+    :raises TypeError, ValueError: the metadata cannot be stored; or as the hook.
+    """
+    hook(ctx=ctx)
+    metadata: object = ctx.metadata
+    if not isinstance(metadata, dict):
+        raise TypeError(f"the metadata is {type(metadata).__name__} instead of dict")
+    jsontext.dumps(metadata)
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ from functools import partial
 import pluggy
 
 from floway_core.results import AttemptResult, EndedAttempt, RequestResult
-from floway_core.runtime.lifecycle import Hook, Providers
+from floway_core.runtime.lifecycle import SLOW_SECONDS, Hook, Providers
 from floway_core.runtime.plugins import hook_of
 
 log = logging.getLogger("floway.plugins")
 
 MAX_PENDING = 1000
 """Requests whose results are queued for one plugin. The results of further ones are dropped."""
-
-SLOW_SECONDS = 1.0
-"""A call that takes longer is logged."""
 
 BATCHING_SECONDS = 0.02
 """Delay of the first queued result, so that those that follow are delivered in the same batch.

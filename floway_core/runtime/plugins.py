@@ -45,10 +45,14 @@ def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginMan
     manager = pluggy.PluginManager("floway")
     manager.add_hookspecs(hookspecs)
     _warn_of_other_groups()
+    origins: dict[str, str] = {}
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         if only is not None and point.name not in only:
             continue
         origin = f"{point.name!r} ({point.dist.name} {point.dist.version})" if point.dist else f"{point.name!r}"
+        if point.name in origins:
+            raise PluginError(f"Two packages have plugins of one name: {origins[point.name]} and {origin}.")
+        origins[point.name] = origin
         if required := _unmet_requirement(point.dist):
             raise PluginError(f"Plugin {origin} needs floway-core {required}, but this is floway-core {__version__}.")
         try:
@@ -76,6 +80,8 @@ def _unmet_requirement(dist: importlib.metadata.Distribution | None) -> str | No
     """Return the versions of core that a plugin's package requires, if the running version is not among them."""
     for requirement in map(Requirement, (dist and dist.requires) or ()):
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
         if name == CORE_PACKAGE and not requirement.specifier.contains(__version__, prereleases=True):
             return str(requirement.specifier)
     return None

@@ -109,7 +109,7 @@ def _headers(account: _Account, now: int) -> dict[str, str]:
 
 def format_usd(billionths: int) -> str:
     """Format an amount: with cents, and with up to six digits below one USD."""
-    if billionths >= BILLION or not billionths:
+    if billionths >= BILLION:
         return f"{billionths / BILLION:.2f}"
     whole, _, fraction = f"{billionths / BILLION:.6f}".rstrip("0").partition(".")
     return f"{whole}.{fraction:0<2}"

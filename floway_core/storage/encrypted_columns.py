@@ -4,6 +4,7 @@ The table ``secret_checks`` has one encrypted text for every secret key in use, 
 none of them has not encrypted anything yet; a key that does not decrypt the newest one is outdated.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,8 +110,13 @@ def read_values(database: peewee.Database, column: str) -> list[str]:
     """Return the encrypted values of a column. The empty text and NULL mean no value.
 
     :param column: as ``table.column``.
+    :raises StartupError: there is no such column.
     """
     table, _, name = column.partition(".")
+    with database.connection_context() if database.is_closed() else contextlib.nullcontext():
+        existing = [column.name for column in database.get_columns(table)]
+    if name not in existing:
+        raise StartupError(f"The column {column!r} does not exist, though a plugin names it as an encrypted one.")
     return [value for (value,) in select(database, f"SELECT {name} FROM {table} WHERE {name} <> ''")]
 
 

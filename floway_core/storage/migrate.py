@@ -131,7 +131,7 @@ def _migration_errors(source: MigrationSource) -> Iterator[None]:
     """:raises StartupError: the block failed; the message names the source."""
     try:
         yield
-    except Exception as error:  # a migration of a plugin may raise anything
+    except (Exception, SystemExit) as error:  # a migration of a plugin may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StartupError(f"The migrations of {source.name!r} failed: {reason}") from error
 

@@ -237,8 +237,8 @@ class ProviderContract(AnswerContract, BodyContract, OperatorContract):
         ] * 2  # the first may hit a pooled connection, so that the request is sent again
         upstream.script(self.answer([events.message_item("One.")], True), refused, *resets)
         answers = [self._ask(caller, "Hello", True).body for _ in range(3)]
-        sent = "\n".join(f"{request.headers}" for request in self._dispatches(upstream))
-        assert any(secret in sent for secret in self.secrets), "`secrets` are not what the provider sends"
+        sent = "\n".join(f"{request.headers}" for request in upstream.requests)
+        assert any(secret in sent for secret in self.secrets), "no request had one of `secrets` in its headers"
         files = [file.read_bytes() for file in gateway.data_dir.rglob("*") if file.is_file()]
         for content in (*answers, *files, gateway.log.encode()):
             assert not [secret for secret in self.secrets if secret.encode() in content]

@@ -25,7 +25,8 @@ class ContractBase(GatewayFixtures):
     model: str
     """A model of the upstream that ``add_upstream`` adds, as clients name it."""
     secrets: Sequence[str] = ()
-    """All secrets that ``add_upstream`` stores. None of them may ever be written unencrypted."""
+    """All secrets that ``add_upstream`` stores, and the tokens that the upstream gives for them. At least one of them
+    is sent in headers. None of them may ever be written unencrypted."""
     has_upstream: bool = True
     """False for a provider that creates responses itself."""
     has_tables: bool = True

@@ -185,7 +185,7 @@ class ModelListCache:
             entry.failed_at, entry.error = self.now(), error
         except DATABASE_ERRORS:
             raise
-        except Exception:  # a failing provider must not be called again by each request
+        except (Exception, SystemExit):  # a failing provider must not be called again by each request
             log.exception("The provider of upstream %s failed to list its models", upstream.name)
             message = f"The provider of upstream {upstream.name!r} has failed: see the log."
             entry.failed_at, entry.error = self.now(), GatewayError(502, message, code="models_unavailable")

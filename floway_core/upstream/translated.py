@@ -8,6 +8,7 @@ from floway_core.contexts import ClientConnection
 from floway_core.errors import GatewayError
 from floway_core.provider import ResponseBody
 from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, BodySplitter
+from floway_core.upstream.line_splitter import LineSplitter
 
 
 class EventTranslator(Protocol):
@@ -31,16 +32,23 @@ class TranslatedBody(ResponseBody):
     """
 
     def __init__(
-        self, inner: ResponseBody, translator: EventTranslator, convert_document: Callable[[bytes], bytes]
+        self,
+        inner: ResponseBody,
+        translator: EventTranslator,
+        convert_document: Callable[[bytes], bytes],
+        *,
+        json_lines: bool = False,
     ) -> None:
         """:param translator: converts events.
         :param convert_document: converts a complete body without events, such as a JSON response. It returns an unknown
             document unchanged, so that the gateway can find the reason of a failure in it.
+        :param json_lines: whether the body has a JSON object in each line (NDJSON) instead of events. The translator
+            gets each line as the data of an event, and there is no document.
         """
         self._inner = inner
         self._translator = translator
         self._convert_document = convert_document
-        self._splitter = BodySplitter()
+        self._splitter: BodySplitter | LineSplitter = LineSplitter() if json_lines else BodySplitter()
         self._has_ended = False
         self._error: GatewayError | None = None
         """The error of the inner body; raised after the earlier bytes have been returned."""

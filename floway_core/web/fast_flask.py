@@ -11,6 +11,7 @@ from wsgiref.types import StartResponse
 
 from flask import Flask, Request, Response
 from flask.signals import appcontext_tearing_down, request_tearing_down
+from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter, Rule
 
@@ -32,6 +33,13 @@ class FastFlask(Flask):
     def make_url_adapter(self, request: Request) -> MapAdapter:
         """Return the adapter that Flask would use."""
         return cast(MapAdapter, super().create_url_adapter(request))
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Call the view of the request. If it exits, only the request fails: SystemExit would end its connection."""
+        try:
+            return super().dispatch_request()
+        except SystemExit as error:
+            raise RuntimeError("A view called sys.exit().") from error
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``func``, or a wrapper if it is a coroutine. Flask asks the library, for every view and hook."""

@@ -107,7 +107,7 @@ class _IsolatedCollector(Collector):
         except DATABASE_ERRORS as error:
             log.warning("The metrics of %s are missing: %s", type(self._collector).__name__, error)
             return []
-        except Exception:  # a plugin may raise anything
+        except (Exception, SystemExit):  # a plugin may raise anything
             log.exception("Collecting the metrics of %s failed", type(self._collector).__name__)
             return []
 

@@ -258,11 +258,11 @@ def _call_dialect(endpoint: Endpoint, method: Callable[..., T], *arguments: obje
         return method(*arguments)
     except (GatewayError, ClientDisconnected, *DATABASE_ERRORS):
         raise
-    except Exception as error:  # a plugin may raise anything
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         raise _dialect_error(endpoint, error) from error
 
 
-def _dialect_error(endpoint: Endpoint, error: Exception) -> GatewayError:
+def _dialect_error(endpoint: Endpoint, error: BaseException) -> GatewayError:
     request = current_request()
     owner = request.gateway.dialects.owners[endpoint.dialect.name]
     names = (request.log_entry.id, endpoint.dialect.name, owner)

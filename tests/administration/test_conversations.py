@@ -1,4 +1,4 @@
-"""The operator's list of conversations: what it shows, that its pages miss nothing, and what a deletion leaves."""
+"""The operator's list of conversations: its contents, its pages, and what a deletion removes."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The form for an upstream: what is declared, and what is made of what was typed."""
+"""The form for an upstream: its fields, and how typed texts become values."""
 
 from floway_core.administration import forms
 from floway_core.provider import ConnectionOptions, UpstreamOption

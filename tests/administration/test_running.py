@@ -1,4 +1,4 @@
-"""What a gateway that runs tells of itself: findings, settings, states, models, usage."""
+"""What an operator can read of a running gateway: findings, settings, states, models, usage."""
 
 import dataclasses
 import os

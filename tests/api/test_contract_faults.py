@@ -1,4 +1,4 @@
-"""The contract of providers finds faults of answers and bodies: each breaks the check meant for it, and no other."""
+"""The contract of providers finds faults of answers and bodies: each fault fails its own check and no other."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The hook reference in the documentation is that of the hooks: the same signatures and the same words."""
+"""The hook reference in the documentation has the same signatures and texts as the hooks."""
 
 import ast
 import re

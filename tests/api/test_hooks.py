@@ -91,7 +91,8 @@ def test_a_fault_of_the_owner_is_a_500_without_details(ask, gateway, refused, fa
     answer = ask.create(stream=stream)
     assert "detail" not in refused(answer, 500, "internal_error")
     assert fake_upstream.requests == []
-    assert f"Request {answer.headers['x-request-id']} failed" in gateway.log
+    attempt = f"{answer.headers['x-request-id']}.1"
+    assert f"Attempt {attempt}: the plugin of upstream first failed in {hook}" in gateway.log
     assert "RuntimeError: a detail that is nobody's business" in gateway.log
 
 

@@ -1,4 +1,4 @@
-"""The test kit says what is wrong with a plugin's tests."""
+"""The messages of the test kit when a plugin's tests are wrong."""
 
 import importlib
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""Observers: what they learn of attempts and requests, and that they cannot harm anybody."""
+"""Observers: what they receive about attempts and requests, and that they cannot affect these."""
 
 import json
+import re
 import time
 
 import pytest
 
+from floway_core.runtime.lifecycle import SLOW_SECONDS
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream, write_plugin
 
@@ -87,6 +89,7 @@ def prepare_responses_request(ctx):
 def on_snapshot_commit(ctx):
     if "x-test-commit" in ctx.attempt.request.headers:
         note("on_snapshot_commit", response=ctx.response_id)
+        time.sleep(float(ctx.attempt.request.headers["x-test-commit"].removeprefix("wait ")))
         wait_for_file("commit")
     if "x-test-exit" in ctx.attempt.request.headers:
         sys.exit("the observer leaves")
@@ -340,7 +343,8 @@ def test_one_that_meddles_changes_nothing(house, client, fake_upstream):
 
 def test_one_that_takes_long_before_a_commit_does_not_lock_the_database(house, client, fake_upstream):
     fake_upstream.script(Reply(message_stream()), Reply(message_stream()))
-    slow = ApiClient(house.gateway.url, house.gateway.key, {**client.headers, "x-test-commit": "wait"}).create()
+    headers = {**client.headers, "x-test-commit": f"wait {SLOW_SECONDS + 0.1}"}
+    slow = ApiClient(house.gateway.url, house.gateway.key, headers).create()
     wait_until(lambda: house.notes("on_snapshot_commit"))
     other = client.create()
     assert other.status == 200
@@ -348,6 +352,7 @@ def test_one_that_takes_long_before_a_commit_does_not_lock_the_database(house, c
     (house.folder / "commit").touch()
     assert slow.status == 200
     assert client.get(f"/v1/responses/{slow.json()['id']}").status == 200
+    assert re.search(r"Observer 'notes' took [0-9.]+ seconds in on_snapshot_commit", house.gateway.log)
 
 
 def test_one_that_exits_before_a_commit_loses_its_metadata_only(house, client, fake_upstream):

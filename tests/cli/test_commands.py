@@ -1,4 +1,4 @@
-"""The commands as an operator meets them: what changes says so, what is lost is asked about, what is empty helps on."""
+"""Commands: a change is reported, a deletion asks first, and an empty list names the next step."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``floway doctor``: every ailment is found, told with its remedy, and the remedy helps."""
+"""``floway doctor``: each problem is found and reported with a remedy that works."""
 
 import email.utils
 import json

@@ -1,4 +1,4 @@
-"""``floway groups`` and the budgets of ``floway keys``: set, shown, changed and lifted."""
+"""``floway groups`` and the budgets of ``floway keys``: set, show, change and remove them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``floway keys``: made, listed, revoked; and what of them is stored."""
+"""``floway keys``: create, list and revoke keys; and what is stored of them."""
 
 import hashlib
 import json

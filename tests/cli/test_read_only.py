@@ -1,4 +1,4 @@
-"""Commands that only look write nothing: no folder, no database, no secret key; and they change none that is there."""
+"""Read-only commands create no folder, database or secret key, and change none."""
 
 import shutil
 import sqlite3

@@ -1,4 +1,4 @@
-"""A client for the gateway with the acting providers: asks, and reads up what went upstream."""
+"""A client for the gateway with the provider ``actor``: sends requests, and reads what the upstream received."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Both databases; a store to call directly, and gateways whose providers answer what each request asks them to."""
+"""Both databases; a store to call directly; and gateways whose providers answer as the request's headers say."""
 
 import shutil
 import uuid

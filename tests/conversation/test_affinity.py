@@ -100,6 +100,13 @@ def test_the_issuer_of_a_compaction_in_another_history_is_stored_with_it(client)
     assert client.turn("Three", other.id, model="both").tried == ["second"]
 
 
+def test_only_the_issuer_of_the_compaction_decides(client, compacted_by_second):
+    """Reasoning of another upstream in front of it is left out."""
+    other = client.turn("Zero", model="model-1", output=[sealed(REASONING, "first")])
+    told = client.turn([*other.output, *compacted_by_second.output, user("Two")], model="both")
+    assert told.tried == ["second"] and told.sent == [[*compacted_by_second.output, user("Two")]]
+
+
 def test_an_unknown_blob_goes_to_anybody(client):
     given = [sealed(REASONING, "a stranger"), sealed(COMPACTION, "a stranger"), user("One")]
     told = client.turn(given, model="both")

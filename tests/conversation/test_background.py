@@ -21,7 +21,7 @@ def test_it_ends_if_reading_the_answer_raises_an_exception(acting, client, fake_
     fake_upstream.script(Reply(message_stream("answer")))
     created = create(client, fake_upstream, headers={"x-test-answer": "faulty"})
     assert wait_for(client, created.json()["id"], "failed")["output"] == []
-    assert acting.gateway.wait_for_log("Relaying the response of upstream 'first' failed")
+    assert acting.gateway.wait_for_log("The plugin of upstream first failed in ResponseBody.read")
 
 
 def test_it_is_polled(client, held):
@@ -156,7 +156,7 @@ def test_one_without_a_stream_cannot_be_followed_until_it_has_ended(client, held
         ({"x-test-refuse": '{"first": 400}'}, "failed", "upstream_refused"),
         ({"x-test-refuse": '{"first": "network"}'}, "failed", "upstream_unreachable"),
         ({"x-test-commit": "refuse"}, "failed", "owner_refuses"),
-        ({"x-test-commit": "fault"}, "failed", "server_error"),
+        ({"x-test-commit": "fault"}, "failed", "internal_error"),
         ({"x-test-answer": "incomplete"}, "incomplete", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""What becomes of responses without a client when the server is stopped or killed, and when a client hangs up."""
+"""Responses without a client: after a stop or a kill of the server, and after the client has disconnected."""
 
 import json
 import signal

@@ -77,8 +77,8 @@ def test_it_is_not_called_for_what_is_not_stored(client):
     [
         ("refuse", 418, "owner_refuses"),
         ("fault", 500, "internal_error"),
-        ("unjson", 503, "storage_failed"),
-        ("list", 503, "storage_failed"),
+        ("unjson", 500, "internal_error"),
+        ("list", 500, "internal_error"),
     ],
 )
 def test_its_failure_is_the_turns_failure(client, how, status, code):
@@ -94,7 +94,7 @@ def test_its_failure_is_the_turns_failure(client, how, status, code):
     assert metadata_of(client, root.id) == {"actor": {"turns": 1}, "watcher": {"seen": 1}}
 
 
-@pytest.mark.parametrize("how", ["raise", "sql"])
+@pytest.mark.parametrize("how", ["raise", "sql", "not JSON", "list"])
 def test_an_observers_failure_is_nobodys_failure(client, how):
     root = client.turn("One")
     second = client.turn("Two", root.id, headers={"x-test-watcher": how})

@@ -208,20 +208,24 @@ def test_how_much_it_stores_is_counted(api):
     api.send("POST", f"/{conversation}", {"metadata": {"topic": "a longer one"}})
     for item in api.items(conversation)["data"][:3]:
         api.remove(conversation, item["id"])
-    mine = "(SELECT id FROM api_keys WHERE key_hash = ?)"
-    sql = f"SELECT stored_bytes, id, LENGTH(metadata_json) FROM responses_conversations WHERE api_key_id = {mine}"
-    ((counted, row, metadata),) = select(api.client.database, sql, api.client.key_hash)
-    size = 200 + metadata
-    for table, column in (("responses_snapshots", "envelope"), ("responses_items", "payload")):
-        rows = select(
-            api.client.database, f"SELECT LENGTH({column}) FROM {table} WHERE api_key_id = {mine}", api.client.key_hash
-        )
-        size += sum(length + 200 for (length,) in rows)
-    assert counted == size
-    told = api.client.turn("keeps the row", output=[assistant("k")])
-    assert told and api.send("DELETE", f"/{conversation}")["deleted"]
-    rows = select(api.client.database, "SELECT stored_bytes FROM responses_conversations WHERE id = ?", row)
-    assert rows and 0 < rows[0][0] < counted  # one response is left of it
+    database = api.client.database
+    sql = "SELECT id, stored_bytes FROM responses_conversations WHERE public_id = ?"
+    ((row, counted),) = select(database, sql, conversation)
+    assert counted == size_of_conversation(database, row)
+    assert api.send("DELETE", f"/{conversation}")["deleted"]
+    ((left,),) = select(database, "SELECT stored_bytes FROM responses_conversations WHERE id = ?", row)
+    assert 0 < left == size_of_conversation(database, row) < counted  # one response is left of it
+
+
+def size_of_conversation(database, row):
+    """The bytes of everything that is stored of a conversation, with 200 for each row."""
+    statements = (
+        "SELECT LENGTH(metadata_json) FROM responses_conversations WHERE public_id IS NOT NULL AND id = ?",
+        "SELECT LENGTH(envelope) FROM responses_snapshots WHERE conversation_id = ?",
+        "SELECT LENGTH(payload) FROM responses_items WHERE snapshot_id IN "
+        "(SELECT id FROM responses_snapshots WHERE conversation_id = ?)",
+    )
+    return sum(length + 200 for sql in statements for (length,) in select(database, sql, row))
 
 
 def test_deleting_it_leaves_its_responses(api):

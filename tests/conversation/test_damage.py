@@ -1,4 +1,4 @@
-"""Rows that do not hold what they should: an error that names column and row, never a wrong answer."""
+"""Damaged rows: an error names column and row, and no answer is wrong."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Items: their order, their final form, references to them, and kinds nobody has heard of."""
+"""Items: their order, their final form, references to them, and unknown types."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The server is killed in the middle of commits: every id that a client saw complete is there, and no half of another.
+"""The server is killed during commits: every id that a client saw complete is stored, and nothing is stored by half.
 
 A response may have been stored without its client having learned it, when the server died in between; nobody can
 prevent that. Such a response is whole. One whose commit was interrupted does not exist.

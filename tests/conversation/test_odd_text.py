@@ -1,4 +1,4 @@
-"""Ids and texts that a database may choke on: NUL, lone surrogates, excessive length, huge items."""
+"""Ids and texts that databases may refuse: NUL, lone surrogates, excessive length, huge items."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Things that happen at the same time: forks, deletions, sweeps."""
+"""Concurrent forks, deletions and retention runs."""
 
 import dataclasses
 import itertools

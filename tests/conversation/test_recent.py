@@ -1,4 +1,4 @@
-"""Histories kept in memory: read once, right for every fork, and never a way past a deletion or a key."""
+"""Cached histories: read once, correct for every fork, and never used after a deletion or for another key."""
 
 import sys
 import tracemalloc

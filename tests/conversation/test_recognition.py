@@ -1,4 +1,4 @@
-"""A history that is sent again is recognised, whatever clients change in it, and nothing else is."""
+"""A history that is sent again is recognised despite the changes of clients, and no other history is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ids that cannot be continued look exactly alike, and cost the same to refuse."""
+"""Ids that cannot be continued get identical errors, at the same cost."""
 
 import pytest
 

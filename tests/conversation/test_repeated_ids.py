@@ -1,4 +1,4 @@
-"""Ids that upstreams give more than once: an item that is referred to is never one of another conversation."""
+"""Ids that upstreams use more than once: a reference never finds an item of another conversation."""
 
 import pytest
 

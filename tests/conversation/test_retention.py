@@ -1,4 +1,4 @@
-"""One lifetime per conversation: refreshed by use, ended by the sweep, by the command, or with its key."""
+"""Retention: use extends the lifetime of a conversation; the periodic run, a command or the key's deletion ends it."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Going back to an older schema and forth again leaves keys and conversations as they were, on both databases."""
+"""A migration to an older schema and back keeps API keys and conversations, on both databases."""
 
 import json
 

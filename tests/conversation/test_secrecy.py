@@ -1,4 +1,4 @@
-"""A gateway's whole life with planted secrets, and a search for them in everything that was written meanwhile."""
+"""Planted secrets are in nothing that a gateway writes during its whole life."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Many processes that find an empty database at the same time take turns."""
+"""Many processes that start on an empty database migrate it one after the other."""
 
 import subprocess
 import sys

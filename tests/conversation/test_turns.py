@@ -1,4 +1,4 @@
-"""Turns through HTTP: what goes upstream, what is stored, and that a failed turn leaves nothing."""
+"""Turns over HTTP: what the upstream receives, what is stored, and that a failed turn stores nothing."""
 
 import pytest
 

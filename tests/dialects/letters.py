@@ -1,6 +1,7 @@
 """A made-up dialect for tests: clients write letters to models, and get them answered line by line."""
 
 import json
+import sys
 
 from floway_core.dialect import JSON_ARRAY, Claims, Dialect, ErrorAnswer, Operation, ReadRequest, Route
 from floway_core.errors import GatewayError
@@ -34,6 +35,8 @@ class Letters(Dialect):
             raise GatewayError(400, "Write lines of text.", code="no_lines", param="lines")
         if "STUMBLE" in lines:
             raise RuntimeError("the reader stumbles")
+        if "EXIT" in lines:
+            sys.exit("the reader exits")
         text = "\n".join([*lines, *sorted(f"{name}: {value}" for name, value in request.query.items())])
         body = {"model": request.path_args.get("to") or request.body.get("to"), "input": text}
         return ReadRequest(body, stream=bool(request.body.get("aloud")))
@@ -60,6 +63,10 @@ class Letters(Dialect):
     def error(self, error, request_id):
         if error.code == "model_not_found" and "STUMBLE" in error.message:
             raise RuntimeError("the error stumbles")
+        if error.code == "model_not_found" and "EXIT" in error.message:
+            sys.exit("the error exits")
+        if error.code == "model_not_found" and "FINE" in error.message:
+            return ErrorAnswer(200, b"{}")
         own = error.upstream_body(self.name)
         trouble = {"kind": error.code or error.type, "words": error.message, "where": error.param}
         status = 530 if error.status == 503 else error.status
@@ -80,6 +87,8 @@ class Reading:
         if event["type"] == "response.output_text.delta":
             if "RAISE" in event["delta"]:
                 raise RuntimeError("the translator stumbles")
+            if "EXIT" in event["delta"]:
+                sys.exit("the translator exits")
             self.read_aloud.add(event.get("item_id"))
             return line(say=event["delta"])
         if event["type"] == "response.output_item.done" and event["item"].get("id") not in self.read_aloud:

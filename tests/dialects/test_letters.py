@@ -119,24 +119,27 @@ def test_errors_name_the_fields_of_the_client(caller):
 
 
 # -------------------------------------------------------------------------------------------------------------- faults
-def test_a_reader_that_raises_is_logged_with_its_plugin(caller, gateway):
-    found = trouble(caller.post({"to": "kit-1", "lines": ["STUMBLE"]}, "/v1/letters"), 500)
-    assert found["kind"] == "internal_error" and "stumbles" not in found["words"]
-    assert FAULTS in gateway.log and "the reader stumbles" in gateway.log
+@pytest.mark.parametrize(("line", "reason"), [("STUMBLE", "the reader stumbles"), ("EXIT", "the reader exits")])
+def test_a_reader_that_raises_is_logged_with_its_plugin(caller, gateway, line, reason):
+    found = trouble(caller.post({"to": "kit-1", "lines": [line]}, "/v1/letters"), 500)
+    assert found["kind"] == "internal_error" and reason not in found["words"]
+    assert FAULTS in gateway.log and reason in gateway.log
 
 
-def test_an_error_that_raises_becomes_one_of_core(caller, gateway):
-    answer = caller.post({"to": "STUMBLE", "lines": []}, "/v1/letters")
+@pytest.mark.parametrize("model", ["STUMBLE", "EXIT", "FINE"])
+def test_an_error_that_raises_or_is_none_becomes_one_of_core(caller, gateway, model):
+    answer = caller.post({"to": model, "lines": []}, "/v1/letters")
     assert (answer.status, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert "The dialect 'letters' of plugin 'letters' failed in error" in gateway.log
 
 
-def test_a_translator_that_raises_ends_the_stream_visibly(caller, gateway, upstream):
-    upstream.script(Reply(message_stream("RAISE a glass", pieces=2)))
+@pytest.mark.parametrize(("word", "reason"), [("RAISE", "the translator stumbles"), ("EXIT", "the translator exits")])
+def test_a_translator_that_raises_ends_the_stream_visibly(caller, gateway, upstream, word, reason):
+    upstream.script(Reply(message_stream(f"{word} a glass", pieces=2)))
     body = caller.post({**LETTER, "aloud": True}, "/v1/letters").body
     assert body.endswith(b'data: {"trouble": "The gateway failed to translate the response."}\n\n')
     assert b"bye" not in body and b"greetings" not in body
-    assert "The translator of dialect 'letters'" in gateway.log and "the translator stumbles" in gateway.log
+    assert "The translator of dialect 'letters'" in gateway.log and reason in gateway.log
 
 
 @pytest.mark.parametrize("model", ["kit-1", "penpal-1"])

@@ -1,4 +1,4 @@
-"""docs/deployment.md: its files work in front of a real server, and its commands do what it says of them."""
+"""The files and commands of docs/deployment.md work with a real server."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""What docs/plugins.md tells a stranger to write works: packaged outside of this tree, installed with pip, asked."""
+"""The packages of docs/plugins.md work: built outside of this repository, installed with pip, and run."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is no answer, or ends in an odd way, is recognised by all of it, and gives way to another upstream."""
+"""Answers that are no answer or end in an odd way are recognised, and another upstream is tried."""
 
 import gzip
 import json

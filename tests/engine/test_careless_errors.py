@@ -1,4 +1,4 @@
-"""Errors of upstreams reach the client with their reason in whatever shape they come."""
+"""Errors of upstreams in many forms reach the client with their reason."""
 
 import json
 

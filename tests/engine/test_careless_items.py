@@ -1,4 +1,4 @@
-"""Output items and usage told carelessly spoil neither an answer nor what is stored of it."""
+"""Malformed output items and usage damage neither the answer nor what is stored."""
 
 import json
 

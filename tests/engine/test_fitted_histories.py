@@ -1,4 +1,4 @@
-"""Items of a cached history that are sent unread are those that fitting them one by one would leave as they are."""
+"""Items of a cached history that are sent without parsing would not change if they were parsed."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Upstreams whose answers are odd: what can be relayed is, and nothing they say is a fault of the gateway."""
+"""Odd answers of upstreams are relayed where possible, and never cause a fault of the gateway."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Streaming: what the upstream sends reaches the client byte for byte, as soon as it can."""
+"""Streaming: the upstream's bytes reach the client unchanged and without delay."""
 
 import gzip
 import json

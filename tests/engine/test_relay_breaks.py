@@ -1,4 +1,4 @@
-"""Streaming: an answer that breaks off ends in events which say so."""
+"""Streaming: an answer that breaks off ends with the events of a failure."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What one call reads of an upstream's body: everything that has arrived."""
+"""One read of an upstream's body returns everything that has arrived."""
 
 import json
 

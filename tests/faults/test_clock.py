@@ -1,4 +1,4 @@
-"""The wall clock jumps: what is waited for, what follows what and what is kept does not depend on it."""
+"""The wall clock jumps: neither waiting, nor order, nor retention depends on it."""
 
 import contextlib
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Large events: whatever they hold, and however slowly their client reads, other streams go on."""
+"""Large events do not delay other streams, whatever they contain and however slowly their client reads."""
 
 import os
 import queue

@@ -1,4 +1,4 @@
-"""More than a worker may serve is refused at once; what it serves is served whole, however much it is."""
+"""Requests above the limit of a worker are refused at once; those that it accepts are served completely."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""The reader of the log stands still: of a pipe, as containers have, or of a socket, as systemd has."""
+"""The reader of the log stops reading: a pipe, as with containers, or a socket, as with systemd."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""Clients that read slowly slow their upstream down; those that stand still are given up, and no leaving is missed."""
+"""Slow clients slow their upstream down; stalled ones are disconnected, and each disconnect is noticed."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Stopping: what runs may finish, what does not is told, and connections in use are not closed under a request."""
+"""Stopping: running requests may finish, others get an error, and no connection closes in the middle of a request."""
 
 import http.client
 import os

@@ -79,6 +79,17 @@ def test_a_history_that_has_become_too_large_is_refused(start, call, refused):
     assert ask.create("on", previous_response_id=before).status == 200
 
 
+def test_an_unstored_history_has_the_same_limit(start, websocket):
+    client, previous = websocket(start(max_input_bytes=str(MEBIBYTE))), None
+    for _ in range(2):
+        before, previous = (
+            previous,
+            client.turn("x" * (MEBIBYTE // 2), store=False, previous_response_id=previous)["id"],
+        )
+    client.refused(400, "input_too_large", store=False, previous_response_id=previous)
+    client.turn("on", store=False, previous_response_id=before)
+
+
 # -------------------------------------------------------------------------------------------------------------- quotas
 def test_a_quota_of_stored_bytes(start, call, refused, fake_upstream):
     gateway = start(max_stored_bytes=str(MEBIBYTE))

@@ -1,4 +1,4 @@
-"""Clients without a key, many and slow on purpose: whoever has a key is served as if they were not there."""
+"""Many slow clients without a key do not affect clients with a key."""
 
 import contextlib
 import json

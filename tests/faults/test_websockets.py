@@ -1,4 +1,4 @@
-"""WebSockets whose client, gateway or upstream goes away, stalls or misbehaves; and what idle ones cost."""
+"""WebSockets whose client, gateway or upstream disappears, stalls or misbehaves; and the cost of idle ones."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""JSON that no sane client sends: it is relayed as it is or refused, and never a fault of the gateway."""
+"""Odd JSON of clients is relayed or refused, and never causes a fault of the gateway."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Streams of all kinds, cut in all places: the client gets every byte of the upstream, in its order."""
+"""Streams of all kinds, split at every position: the client gets every byte of the upstream, in order."""
 
 import itertools
 import json

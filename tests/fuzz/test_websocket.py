@@ -1,4 +1,4 @@
-"""WebSockets under frames and messages that no client would send: each gets an answer or an end, and nothing breaks."""
+"""WebSockets with odd frames and messages: each gets an answer or a close, and nothing breaks."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Cutting streams into events and chunks: however the bytes arrive, the outcome is the same."""
+"""Streams are split into events and chunks independently of how the bytes arrive."""
 
 import itertools
 import json

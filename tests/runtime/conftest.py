@@ -1,4 +1,4 @@
-"""Installations with plugins that do not fit."""
+"""Installations with faulty plugins."""
 
 import pytest
 

@@ -209,9 +209,8 @@ def test_a_fault_is_one_line_with_its_traceback(ask_watched, watched):
     ask_watched.headers["x-test-raise"] = "on_attempt_start fault"
     answer = ask_watched.create()
     assert answer.status == 500
-    (fault,) = [
-        told for told in objects(watched) if f"Request {answer.headers['x-request-id']} failed" in told["message"]
-    ]
+    attempt = f"Attempt {answer.headers['x-request-id']}.1"
+    (fault,) = [line for line in objects(watched) if line["message"].startswith(attempt)]
     assert fault["level"] == "error" and "RuntimeError: a detail" in fault["exception"]
 
 

@@ -1,4 +1,4 @@
-"""What a body takes in memory: the values of its JSON are counted, and what looks like some in its strings is not."""
+"""Estimates of the memory of a parsed body: JSON values count, brackets in strings do not."""
 
 import json
 import random

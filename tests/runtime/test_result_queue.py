@@ -1,4 +1,4 @@
-"""The queue between requests and an observer: what it drops, and what a fork does to it."""
+"""The queue between requests and an observer: when it drops results, and how it survives a fork."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""A client that hangs up takes its upstream request along, whatever that is doing; and connections are kept or not."""
+"""A client that disconnects ends its upstream request at any stage; and which connections are reused."""
 
 import pytest
 

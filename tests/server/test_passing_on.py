@@ -1,4 +1,4 @@
-"""A thread passes a connection on: the main loop is only woken for what cannot wait for its next event."""
+"""Threads hand connections to the main loop, which wakes only for what cannot wait for its next event."""
 
 import socket
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Receiving through shared buffers: they are used again, and never by two readers at once."""
+"""Receiving through shared buffers: they are reused, and never by two readers at once."""
 
 import socket
 import threading

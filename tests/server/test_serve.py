@@ -1,4 +1,4 @@
-"""``floway serve``: its first line has the URL, as soon as one can connect to it; its last one tells of the end."""
+"""``floway serve``: its first line has the URL when it accepts connections, and its last line reports the end."""
 
 import contextlib
 import http.client

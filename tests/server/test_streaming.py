@@ -1,4 +1,4 @@
-"""The loop that passes on streams without a thread each, by itself: over real sockets, without a gateway around it."""
+"""The stream loop alone, over real sockets, without a gateway."""
 
 import queue
 import socket

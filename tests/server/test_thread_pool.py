@@ -1,4 +1,4 @@
-"""The threads that serve requests: as many as are needed at the same time, and no longer than that."""
+"""The thread pool: its size follows the number of simultaneous requests."""
 
 import threading
 from concurrent.futures import Future

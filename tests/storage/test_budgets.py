@@ -1,4 +1,4 @@
-"""Budgets in the database: what is let in, what is counted, whatever races and whatever clocks and operators do."""
+"""Budgets in the database: admission and spending under races, clock jumps and changes by operators."""
 
 import calendar
 import uuid
@@ -68,7 +68,7 @@ def is_refused(outcome):
 
 def test_a_day_and_its_end(new_key, spend, clock):
     key = new_key(usd_per_day=1)()
-    told = [spend(key, 0.75), spend(key, 0.75)]
+    told = [spend(key, 0.75), spend(key, 0.7501)]
     assert [headers["x-ratelimit-remaining-usd"] for headers in told] == ["1.00", "0.25"]
     refused = spend(key)
     assert (refused.status, refused.code, refused.type) == (429, "insufficient_quota", "insufficient_quota")
@@ -105,6 +105,11 @@ def test_of_two_that_are_used_up_the_later_end_is_told(new_key, spend, clock):
 def test_the_scarcest_is_told(new_key, new_group, spend, clock):
     key = new_key(usd_per_day=3, group=new_group(usd_per_month=2))()
     assert spend(key)["x-ratelimit-limit-usd"] == "2.00"
+    key = new_key(usd_per_day=1, usd_per_month=1.5)()
+    spend(key, 0.9)
+    clock.now += DAY
+    headers = spend(key)
+    assert (headers["x-ratelimit-limit-usd"], headers["x-ratelimit-remaining-usd"]) == ("1.50", "0.60")
 
 
 def test_key_and_group_hold_both(database, new_key, new_group, spend, clock):
@@ -181,6 +186,17 @@ def test_what_a_key_spent_before_its_budget_counts(database, new_key, spend, clo
     assert is_refused(spend(key()))
 
 
+def test_what_a_key_spent_counts_once_if_its_budget_is_removed_and_set_again(database, new_key, spend, clock):
+    key = new_key(usd_per_month=1)
+    usage = UsageBuffer()
+    usage.add(key().name, "m", "u", Tokens(1, 0, 1, 0), 0.75, False)
+    spend(key(), 0.75)
+    assert usage.flush(database)
+    for budget in (None, 1):
+        keys.change(database, key().name, {"usd_per_month": budget})
+    assert keys.find(database, key().name).spent.usd_this_month == 0.75
+
+
 def test_a_new_key_does_not_pay_for_an_older_one_of_its_name(database, new_key, clock):
     usage = UsageBuffer()
     usage.add("reborn", "m", "u", Tokens(1, 0, 1, 0), 5.0, False)
@@ -203,9 +219,10 @@ def test_whatever_races_the_sum_is_exact(database, new_key, new_group, spend):
 def test_what_could_not_be_stored_is_stored_later(database, new_key, clock):
     key, usage = new_key(usd_per_day=1)(), UsageBuffer()
     for usd in (0.25, 0.5):
-        usage.spending.add(Charge(usd).sums(key.budgets))
+        usage.spending.add(Charge(usd, is_unpriced=True).sums(key.budgets))
     assert usage.flush(database) and usage.flush(database)
-    assert budgets.read(database, [key.id])[key.id].today == 750_000_000
+    spent = keys.find(database, key.name).spent
+    assert (spent.usd_today, spent.unpriced_requests) == (0.75, 2)
 
 
 def test_the_charge_of_a_request_waits_for_a_database_that_fails(database, new_key, monkeypatch):

@@ -1,4 +1,4 @@
-"""What requests keep of the configuration: nothing outlives a change, whoever makes it."""
+"""The cached configuration: no entry outlives a change, whichever process makes it."""
 
 import pytest
 

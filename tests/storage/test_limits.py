@@ -1,4 +1,4 @@
-"""Limits of API keys in the database: what is let in and what is told, whatever races and whatever clocks do."""
+"""Limits of API keys in the database: admission and reported values under races and clock jumps."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The secret key is lost or is none: it is not replaced while anything needs it, and the rest goes on."""
+"""A lost or invalid secret key: it is not replaced while stored values need it, and everything else works."""
 
 import os
 

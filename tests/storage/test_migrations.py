@@ -1,4 +1,4 @@
-"""The schema: made from nothing, once, by whoever comes first; never by an old program on a new database."""
+"""The schema: created once by the first process, and never opened by an older program."""
 
 import sqlite3
 import subprocess

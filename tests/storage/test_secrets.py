@@ -1,4 +1,4 @@
-"""The secret key is replaced while servers run, and nothing stored becomes unreadable, whatever dies meanwhile."""
+"""The secret key is rotated while servers run: all stored values stay readable, whichever process is killed."""
 
 import shutil
 import sqlite3

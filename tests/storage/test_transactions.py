@@ -1,4 +1,4 @@
-"""Transactions on both databases: whole or not at all, and one inside another."""
+"""Transactions on both databases: atomic, also when nested."""
 
 import threading
 

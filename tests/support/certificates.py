@@ -1,4 +1,4 @@
-"""A throw-away certificate authority for upstreams behind TLS, and the server's side of it."""
+"""A temporary certificate authority for upstreams with TLS, and the server's side of it."""
 
 import datetime
 import ipaddress

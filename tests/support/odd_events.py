@@ -1,4 +1,4 @@
-"""Parts of answers as tests put them together in odd ways."""
+"""Parts of odd answers, for tests to combine."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Two providers whose upstreams serve vectors, sounds, notices and a report."""
+"""Two providers whose upstreams serve vectors, sounds, notices, a report and the account."""
 
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import ForwardedPath, Model, Provider
@@ -15,6 +15,7 @@ class Relayer(Provider):
         ForwardedPath("/sounds/texts"),
         ForwardedPath("/notices", default_model="notices-1"),
         ForwardedPath("/report", method="GET", has_model=False),
+        ForwardedPath("/account", method="GET", has_model=False, describes_account=True),
     )
 
     def __init__(self, services):

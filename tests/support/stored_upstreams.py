@@ -1,4 +1,4 @@
-"""Upstreams of a gateway under test, written into its database: a command for each would start Python once more."""
+"""Add upstreams to a gateway under test directly in its database, because each command would start Python again."""
 
 from floway_core.storage import upstreams
 from floway_core.storage.db import connect

@@ -1,4 +1,4 @@
-"""Idle connections: which are kept, which are taken, and that nothing of an earlier exchange is left at them."""
+"""Idle connections: which are stored and reused, and that nothing of an earlier exchange remains on them."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""A generated answer keeps the promises of a relayed one: keep-alives, timeouts, hang-ups, a visible end."""
+"""A generated answer behaves like a relayed one: keep-alives, timeouts, disconnects, a visible end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How long a model list serves, who asks for the next one, and what happens when there is none."""
+"""The model list cache: how long a list is valid, which caller fetches the next one, and what happens without one."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Connections of a provider's own: with the proxies and the trust of all other requests."""
+"""Sockets that a provider opens itself use the proxies and certificates of all other requests."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Upstreams that refuse, cannot be reached or say nothing."""
+"""Upstreams that refuse, cannot be reached, or send nothing."""
 
 import json
 

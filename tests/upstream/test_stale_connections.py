@@ -1,4 +1,4 @@
-"""Pooled connections that upstreams close while a request is on its way: it goes out once more, on a fresh one."""
+"""Pooled connections that upstreams close during a request: the request is sent again on a new connection."""
 
 import pytest
 

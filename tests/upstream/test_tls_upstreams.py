@@ -1,4 +1,4 @@
-"""Upstreams behind TLS: records are no packets, and a session ticket is no answer."""
+"""Upstreams with TLS: records differ from packets, and a session ticket is no answer."""
 
 import pytest
 

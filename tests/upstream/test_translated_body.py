@@ -43,9 +43,9 @@ class Upper:
         return b"FAILED"
 
 
-def translated(*steps):
+def translated(*steps, **options):
     inner = Scripted(*steps)
-    return TranslatedBody(inner, Upper(), lambda document: b"<" + document + b">"), inner
+    return TranslatedBody(inner, Upper(), lambda document: b"<" + document + b">", **options), inner
 
 
 def read_all(body):
@@ -97,6 +97,19 @@ def test_a_document_is_converted_when_it_is_whole(document):
 def test_a_byte_order_mark_and_lines_of_windows_do_not_matter():
     (events,) = read_all(translated(b"\xef\xbb\xbfdata: a\r\n\r\n")[0])
     assert events.startswith(b"DATA: A\r\n\r\n") and events.endswith(b"END")
+
+
+def test_json_lines_become_events_when_they_are_complete():
+    body, _ = translated(b'{"a": 1', NOTHING, b'}\r\n\n{"b":2}\n{"c"', NOTHING, b":3}", json_lines=True)
+    assert body.read(0) is None
+    assert body.read(0) == b'DATA: {"A": 1}\n\nDATA: {"B":2}\n\n'
+    assert read_all(body) == [b'DATA: {"C":3}\n\nEND']
+
+
+@pytest.mark.parametrize("rest", [b'{"b"', b"[1]", b" \r\n", b""])
+def test_half_a_json_line_is_no_event(rest):
+    body, _ = translated(b'{"a":1}\n', rest, json_lines=True)
+    assert read_all(body) == [b'DATA: {"A":1}\n\nEND']
 
 
 def test_what_came_before_a_break_is_returned_first():

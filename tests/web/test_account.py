@@ -1,4 +1,4 @@
-"""What upstreams tell of the account behind the gateway reaches clients whose API key shows it, and no others."""
+"""Account details in upstream answers reach only clients whose API key shows the account."""
 
 import json
 

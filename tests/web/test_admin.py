@@ -1,4 +1,4 @@
-"""The admin API: who gets in, what can be done there, and that the command line sees the same."""
+"""The admin API: authentication, its operations, and that the command line sees the same state."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Who may ask: API keys over HTTP."""
+"""Authentication: API keys over HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Budgets on a running gateway with two workers: what is charged for every kind of request, and when it is refused."""
+"""Budgets on a running gateway with two workers: the charge for each kind of request, and when requests are refused."""
 
 import contextlib
 import json

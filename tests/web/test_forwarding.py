@@ -73,6 +73,18 @@ def logged(relaying, exchange):
     return json.loads(line)
 
 
+def test_only_a_key_that_shows_the_account_gets_what_describes_it(new_key, served, refused):
+    served[0].script(answer(b'{"plan": "large"}'))
+    refused(new_key().get("/v1/account"), 403, "account_hidden")
+    assert served[0].requests == []
+    assert new_key(shows_account=True).get("/v1/account").body == b'{"plan": "large"}'
+
+
+def test_a_body_without_a_content_type_is_json(caller, served):
+    served[0].script(answer())
+    assert caller.send("POST", "/v1/vectors", b'{"model": "small"}', {"content-type": None}).status == 200
+
+
 def test_a_budget_knows_forwarded_requests(new_key, served, refused):
     """The models here have no price."""
     client = new_key(usd_per_day=1)
@@ -332,7 +344,13 @@ def test_they_are_described(relaying, caller):
     assert described["tags"] == ["relayer"] and "security" not in described
     assert set(described["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     (row,) = json.loads(relaying.run("plugins", "--json").stdout)
-    assert row["forwards"] == ["GET /v1/report", "POST /v1/notices", "POST /v1/sounds/texts", "POST /v1/vectors"]
+    assert row["forwards"] == [
+        "GET /v1/account",
+        "GET /v1/report",
+        "POST /v1/notices",
+        "POST /v1/sounds/texts",
+        "POST /v1/vectors",
+    ]
 
 
 @pytest.mark.parametrize(

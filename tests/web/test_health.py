@@ -1,4 +1,4 @@
-"""What keeps an upstream from serving is known without asking it, and told where operators look."""
+"""The reason why an upstream cannot serve is shown to operators, without a request to the upstream."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What an upstream cannot honour is listed in a header of the answer."""
+"""Request fields that an upstream does not support are listed in a header of the answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Fields of a wrong type or out of range are refused before any upstream is asked; what may be more is passed on."""
+"""Fields with a wrong type or out of range are refused before an upstream is called; others are sent unchanged."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Nothing of one API key is visible to another, on any route: a foreign id looks exactly like one that never was."""
+"""No route shows one API key's data to another: a foreign id gets the same answer as an unknown one."""
 
 import json
 import re

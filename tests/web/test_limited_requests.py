@@ -1,4 +1,4 @@
-"""Limits of API keys on running gateways: over two hosts, whatever becomes of requests and workers."""
+"""Limits of API keys on running gateways, over two hosts, however requests and workers end."""
 
 import os
 import signal

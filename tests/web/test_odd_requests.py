@@ -1,4 +1,4 @@
-"""Requests that are odd, damaged or meant to do damage: each is answered in OpenAI's shape; the log stays true."""
+"""Odd, damaged and malicious requests: each gets an error in OpenAI's form, and the log stays correct."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""What a request must and must not hold."""
+"""Required, optional and wrong parameters of requests."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Slashes too many: at either end of a path they change nothing, within it they lead nowhere; nobody is redirected."""
+"""Additional slashes: ignored at either end of a path, not found within it, and never redirected."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Views of plugins that do with their requests what views may do: look first, leave early, close, stumble."""
+"""Views of plugins that read the body early or partly, close it, exit or raise."""
 
 import re
 import socket
@@ -8,9 +8,13 @@ import pytest
 
 from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
+from ..support.documented_projects import PAGE
+
 PATIENCE = 60
 BODY = b'{"model": "model-9", "input": "Hi"}'
 VIEWS = """
+import sys
+
 from flask import Blueprint, Response, request
 
 from floway_core.hookspecs import hookimpl
@@ -50,6 +54,10 @@ def stumbling():
 @views.get("/stumbling")
 def stumble():
     return Response(stumbling())
+
+@views.get("/exiting")
+def leave():
+    sys.exit("out of a view")
 
 @views.get("/numbers")
 def numbers():
@@ -100,6 +108,23 @@ def test_a_view_may_close_the_body(talk):
     answer = talk(head + BODY + b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", shut=False)
     first, second = answer.split(b"closed")  # the unread body is not taken for a request
     assert first.startswith(b"HTTP/1.1 200 ") and second.startswith(b"HTTP/1.1 200 ") and second.endswith(b'"ok"}\n')
+
+
+def test_a_view_that_exits_is_answered(caller):
+    assert caller.get("/exiting").json()["error"]["code"] == "internal_error"
+
+
+def test_the_page_of_the_documentation_is_for_the_holder_of_the_admin_token(start_gateway, tmp_path):
+    (source,) = re.findall(r"^```python\n(from flask import.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    hook = "@hookimpl\ndef register_routes():\n    return [blueprint]\n"
+    write_plugin(tmp_path, "perches", f"{source}\nfrom floway_core.hookspecs import hookimpl\n\n{hook}")
+    gateway = start_gateway({"admin_token": "a-token-of-the-admin"}, plugin_folders=[tmp_path], installed=["echo"])
+    assert gateway.run("echo", "add").returncode == 0
+    assert ApiClient(gateway.url, gateway.key).get("/perches").json()["error"]["code"] == "invalid_admin_token"
+    assert ApiClient(gateway.url, "a-token-of-the-admin").get("/perches").json() == {
+        "keys": ["test"],
+        "upstreams": {"echo": "ready"},
+    }
 
 
 @pytest.mark.parametrize("path", ["/stumbling", "/numbers"])

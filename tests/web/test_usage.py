@@ -1,4 +1,4 @@
-"""Usage: exact over workers and hosts, never in a request's way, and with a cost that is known or said not to be."""
+"""Usage: exact over workers and hosts, stored without delaying requests, with a cost known or marked unknown."""
 
 import datetime
 import json

@@ -178,6 +178,18 @@ def test_a_client_that_changes_what_went_before(backend, agent):
     assert sent[3][: len(sent[2])] == sent[2]
 
 
+def test_a_client_that_changes_what_is_between_two_turns(backend, agent):
+    """What comes before the change is found as a whole, the turn after it by its calls."""
+    backend.script(thinks(1, text("Paris.")), thinks(2, call(2)), reply(text("Done.")))
+    agent.say("Capital of France? (between)")
+    calls = agent.say("Look at it.")
+    agent.messages[2]["content"] = "Look at it, please."
+    agent.give(calls)
+    sent = inputs(backend)[-1]
+    assert blobs(sent) == ["BLOB-1", "BLOB-2"]
+    assert [item["type"] for item in sent[-3:]] == ["reasoning", "function_call", "function_call_output"]
+
+
 def test_a_client_that_keeps_the_reasoning_itself(backend, running):
     client = ChatClient(running.url, running.key)
     backend.script(thinks(1, text("Paris.")), reply(text("Rome.")))

@@ -272,6 +272,7 @@ def test_a_codex_cli_without_beta_features_gets_none(prepared):
 @pytest.mark.parametrize(
     "headers",
     [
+        {},
         {"originator": "codex_exec"},
         {"originator": "codex_exec", "user-agent": "curl/8.0.0"},
         {"originator": "codex_exec", "user-agent": "codex_exec/latest"},

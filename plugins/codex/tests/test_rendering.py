@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from floway_codex.identity.client import detect_client
 from floway_codex.wire import items, templates
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.profile import REQUEST_PLACEHOLDERS, Profile, load_profiles
@@ -87,8 +86,3 @@ def test_random_orders_only_depend_on_the_seed_and_the_names():
         orders = {tuple(in_random_order(fields, seed)) for seed in range(20)}
         assert len(orders) == 20 and in_random_order(fields, 3) == fields
         assert list(in_random_order(fields, 7)) == list(in_random_order(fields, 7 + templates.SEEDS))
-
-
-@pytest.mark.parametrize("headers", [{}, {"originator": "codex_exec"}, {"user-agent": "codex_exec/0.1.0 (x)"}])
-def test_a_client_needs_both_headers_to_be_a_cli(headers):
-    assert detect_client(headers, {}) is None

@@ -1,4 +1,4 @@
-"""An observer for tests: counts in the metadata. ``x-test-watcher`` makes it stumble: ``raise`` or ``sql``."""
+"""An observer for tests: counts in the metadata. ``x-test-watcher`` makes it fail."""
 
 from floway_core.hookspecs import hookimpl
 
@@ -19,3 +19,7 @@ def on_snapshot_commit(ctx):
         raise RuntimeError("the observer stumbles")
     if how == "sql":
         running[-1].database.execute_sql("SELECT nothing FROM nowhere")
+    if how == "not JSON":
+        ctx.metadata["thing"] = object()
+    if how == "list":
+        ctx.metadata = [1]

@@ -1,4 +1,4 @@
-"""Aliases and prefixes of models: what they stand for, what they ask for; and what an API key may use."""
+"""Aliases and prefixes of models: their targets, their overrides, and the permissions of API keys."""
 
 import json
 

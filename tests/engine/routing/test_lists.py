@@ -1,4 +1,4 @@
-"""Upstreams that have to be asked for their models: who waits for them, and who does not."""
+"""Model lists over the network: which requests wait for them, and which do not."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Which of several upstreams serves a request: their order, who is left out, who takes over, who goes on."""
+"""Routing between several upstreams: order, permissions, fallback and affinity."""
 
 import json
 
