@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from floway_core.contexts import AttemptContext, Upstream
@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 NOT_THE_PLUGIN = (GatewayError, ClientDisconnected, *DATABASE_ERRORS)
 """Exceptions that are no fault of the plugin."""
+
+_RESPONSE_FIELDS = (("status", int), ("headers", (list, tuple)), ("body", ResponseBody))
+"""The fields of an ``UpstreamResponse`` with their types. To check for any ``Sequence`` takes ten times as long."""
 
 
 @contextlib.contextmanager
@@ -56,10 +59,9 @@ def check_response(response: object) -> UpstreamResponse:
     """
     if not isinstance(response, UpstreamResponse):
         raise TypeError(f"{type(response).__name__} was returned, which is not an UpstreamResponse")
-    fields = {"status": int, "headers": Sequence, "body": ResponseBody}
-    for name, kind in fields.items():
-        if not isinstance(value := getattr(response, name), kind):
-            raise TypeError(f"UpstreamResponse.{name} is {type(value).__name__} instead of {kind.__name__}")
+    for name, kinds in _RESPONSE_FIELDS:
+        if not isinstance(value := getattr(response, name), kinds):
+            raise TypeError(f"UpstreamResponse.{name} is of the type {type(value).__name__}")
     return response
 
 
