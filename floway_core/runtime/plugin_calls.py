@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ParamSpec, TypeVar
 
 from floway_core.contexts import AttemptContext, Upstream
@@ -18,8 +18,8 @@ T = TypeVar("T")
 NOT_THE_PLUGIN = (GatewayError, ClientDisconnected, *DATABASE_ERRORS)
 """Exceptions that are no fault of the plugin."""
 
-_RESPONSE_FIELDS = (("status", int), ("headers", (list, tuple)), ("body", ResponseBody))
-"""The fields of an ``UpstreamResponse`` with their types. To check for any ``Sequence`` takes ten times as long."""
+_RESPONSE_FIELDS = (("status", int), ("headers", Sequence), ("body", ResponseBody))
+"""The fields of an ``UpstreamResponse`` with their types."""
 
 
 @contextlib.contextmanager
@@ -59,9 +59,9 @@ def check_response(response: object) -> UpstreamResponse:
     """
     if not isinstance(response, UpstreamResponse):
         raise TypeError(f"{type(response).__name__} was returned, which is not an UpstreamResponse")
-    for name, kinds in _RESPONSE_FIELDS:
-        if not isinstance(value := getattr(response, name), kinds):
-            raise TypeError(f"UpstreamResponse.{name} is of the type {type(value).__name__}")
+    for name, kind in _RESPONSE_FIELDS:
+        if not isinstance(value := getattr(response, name), kind):
+            raise TypeError(f"UpstreamResponse.{name} is {type(value).__name__} instead of {kind.__name__}")
     return response
 
 
