@@ -14,6 +14,9 @@ from .raw_client import connect, wait_for
 from .test_request_bodies import few_served, memory
 
 BUDGET = 100 * 2**20
+HOLES = 100 * 2**20
+"""What the allocator may keep of memory that is free again: on a busy machine several threads load at the same time.
+Without a limit, twenty histories take 600 MiB."""
 SIZE = 10_000_000
 
 
@@ -42,7 +45,7 @@ def test_histories_have_a_common_limit(stored, refused, fake_upstream):
     refused(counted, 503, "server_overloaded")
     background = ask.create("on", previous_response_id=response_id, background=True)
     refused(background, 503, "server_overloaded")
-    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + 64 * 2**20
+    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + HOLES
     fake_upstream.release.set()
     assert all(answer.body.endswith(DONE) for answer in served)
     wait_for(lambda: ask.stream("on", previous_response_id=response_id).status == 200)
@@ -68,7 +71,7 @@ def test_stored_data_that_nobody_reads_has_the_same_limit(stored, path):
         clients[-1].sendall(head)
         assert clients[-1].recv(16).startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
     assert ask.get(path).status == 503
-    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + 64 * 2**20
+    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + HOLES
     for client in clients:
         client.close()
     wait_for(lambda: ask.get(path).status == 200)
@@ -105,7 +108,7 @@ def test_events_that_nobody_reads_have_the_same_limit(start, call, fake_upstream
     for _ in range(2):  # the thread that serves these has been at the others meanwhile
         fake_upstream.script(Reply(message_stream()))
         assert ask.stream(background=True).body.endswith(DONE)
-    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + 64 * 2**20
+    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + HOLES
     with ThreadPoolExecutor(len(clients)) as pool:
         sizes = list(pool.map(receive_all, clients))
     assert min(sizes) >= len(large)
